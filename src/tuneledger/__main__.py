@@ -1,0 +1,5 @@
+"""``python -m tuneledger`` is the command ``tuneledger``."""
+
+from tuneledger.cli import main
+
+main()

@@ -1,0 +1,131 @@
+"""The archive: a path or URL in, transactions out."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Self
+
+from sqlalchemy.orm import Session
+
+from tuneledger import schema as schemas
+from tuneledger.engine import READING, WRITING, Location, locate, open_engine, translated
+from tuneledger.errors import DatabaseUnavailable, SchemaEmpty, TuneledgerError
+from tuneledger.repository import CheckpointRepository, OnConflict
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable, Iterator
+    from types import TracebackType
+
+    from sqlalchemy.engine import URL, Engine
+
+    from tuneledger.models import Job
+    from tuneledger.repository import Input, SaveReport
+
+__all__ = ["Archive"]
+
+_log = logging.getLogger("tuneledger")
+
+_TRIES = 5
+_FIRST_PAUSE_SECONDS = 0.05
+
+
+class Archive:
+    """An archive of fine-tuning jobs in an SQLite file or a PostgreSQL schema.
+
+    ``location`` is a path, ``sqlite:///path``, ``sqlite://`` (in memory, gone with the object) or
+    ``postgresql://…``; see `tuneledger.engine.locate`. An SQLite file that does not exist is created, and
+    an empty one gets its tables; PostgreSQL is migrated by command only (``tuneledger db upgrade``).
+    Use it from any number of threads; each transaction is one thread's. Close it, or use it in a
+    ``with`` statement.
+
+    Raises the `SchemaError` that fits, where the database is not ready for this release, and
+    `DatabaseError` where it cannot be opened.
+    """
+
+    def __init__(
+        self,
+        location: str | os.PathLike[str] | URL | Location,
+        *,
+        schema: str | None = None,
+        read_only: bool = False,
+        durable: bool = True,
+        wait_seconds: float = 30.0,
+    ) -> None:
+        """Open the archive; the options are those of `tuneledger.engine.open_engine`."""
+        self.location = location if isinstance(location, Location) else locate(location, schema)
+        self.read_only = read_only
+        if read_only and self.location.path is not None and not self.location.path.exists():
+            raise DatabaseUnavailable(f"there is no archive at {self.location}")
+        self.engine: Engine = open_engine(
+            self.location, read_only=read_only, durable=durable, wait_seconds=wait_seconds
+        )
+        try:
+            self._make_ready()
+        except BaseException:
+            self.close()
+            raise
+
+    def _make_ready(self) -> None:
+        with translated(), self.engine.connect().execution_options(**READING) as connection:
+            found = schemas.status(connection)
+        error = found.error(str(self.location))
+        if isinstance(error, SchemaEmpty) and self.location.schema is None and not self.read_only:
+            schemas.upgrade(self.engine)
+        elif error is not None:
+            raise error
+
+    def __repr__(self) -> str:
+        return f"Archive({str(self.location)!r})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close every connection; an archive in memory is gone then."""
+        self.engine.dispose()
+
+    @contextmanager
+    def read(self) -> Iterator[CheckpointRepository]:
+        """Open a transaction to read in: everything in it is of one moment."""
+        with translated(), Session(self.engine.execution_options(**READING)) as session:
+            yield CheckpointRepository(session, checked=True)
+
+    @contextmanager
+    def write(self) -> Iterator[CheckpointRepository]:
+        """Open a transaction to write in: committed at the end of the block, rolled back if it raises."""
+        with (
+            translated(),
+            Session(self.engine.execution_options(**WRITING)) as session,
+            session.begin(),
+        ):
+            yield CheckpointRepository(session, checked=True)
+
+    def save(
+        self, job: Job, *, on_conflict: OnConflict | str = OnConflict.MERGE, inputs: Iterable[Input] = ()
+    ) -> SaveReport:
+        """Save one job in a transaction of its own, see `CheckpointRepository.save`.
+
+        Repeated after an error that repeating can mend (a deadlock, a lost connection), five times at
+        most with growing pauses: saving is idempotent, so that is right even when the first try did commit.
+        """
+        given = tuple(inputs)
+        for attempt in range(1, _TRIES + 1):
+            try:
+                with self.write() as repository:
+                    return repository.save(job, on_conflict=on_conflict, inputs=given)
+            except TuneledgerError as error:
+                if not error.retryable or attempt == _TRIES:
+                    raise
+                _log.warning("saving job %r again, try %d: %s", job.job_id, attempt + 1, error)
+            # Jittered, or two that got in each other's way do so again.
+            time.sleep(_FIRST_PAUSE_SECONDS * 2**attempt * random.uniform(0.5, 1.5))  # noqa: S311 - no secret
+        raise AssertionError(attempt)  # pragma: no cover - the last try returns or raises

@@ -1,0 +1,29 @@
+"""Connections: all that differs between SQLite and PostgreSQL stands in this folder.
+
+Each engine has one module with what it needs at connect time and its fast way to insert many rows;
+`failures` turns what drivers raise into our own errors.
+"""
+
+from tuneledger.engine.failures import translated
+from tuneledger.engine.opening import (
+    READING,
+    WRITING,
+    Location,
+    check_suitable,
+    locate,
+    open_engine,
+    schema_options,
+)
+from tuneledger.engine.rows import insert_rows
+
+__all__ = [
+    "READING",
+    "WRITING",
+    "Location",
+    "check_suitable",
+    "insert_rows",
+    "locate",
+    "open_engine",
+    "schema_options",
+    "translated",
+]

@@ -1,0 +1,173 @@
+"""From a path or URL to an engine whose every connection keeps the archive's promises."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import event, exc
+from sqlalchemy.engine import URL, Connection, Engine, make_url
+
+from tuneledger.engine import postgresql, sqlite
+from tuneledger.errors import DriverMissing, InvalidArgument, UnsuitableConnection
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sqlalchemy.pool import ConnectionPoolEntry
+
+__all__ = ["READING", "WRITING", "Location", "check_suitable", "locate", "open_engine", "schema_options"]
+
+DEFAULT_SCHEMA: Final = "tuneledger"
+"""The PostgreSQL schema that holds an archive unless another is named."""
+
+READING: Final = {"tuneledger_begin": "read"}
+WRITING: Final = {"tuneledger_begin": "write"}
+"""Execution options of a transaction: a reader sees one snapshot throughout, a writer takes its lock
+before it reads, so that what it read still holds when it writes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Where an archive is. Its text form never shows a password."""
+
+    url: URL
+    schema: str | None
+    """The PostgreSQL schema; None on SQLite, where the file is ours alone."""
+
+    @property
+    def path(self) -> Path | None:
+        """The SQLite file, or None for PostgreSQL and for a database in memory."""
+        name = self.url.database
+        if self.url.get_backend_name() != "sqlite" or not name or name == ":memory:":
+            return None
+        return Path(name)
+
+    def __str__(self) -> str:
+        if self.path is not None:
+            return str(self.path)
+        shown = self.url.set(query={}).render_as_string(hide_password=True)
+        return shown if self.schema in {None, DEFAULT_SCHEMA} else f"{shown}?schema={self.schema}"
+
+    def __repr__(self) -> str:
+        return f"Location({str(self)!r})"
+
+
+def locate(location: str | os.PathLike[str] | URL, schema: str | None = None) -> Location:
+    """Read a location: a file's path, ``sqlite:///path``, ``sqlite://`` (in memory) or ``postgresql://…``.
+
+    ``schema`` chooses the PostgreSQL schema, as does ``?schema=`` in the URL; ``tuneledger`` if neither
+    does. Raises `InvalidArgument` for anything else.
+    """
+    if isinstance(location, os.PathLike) or (isinstance(location, str) and "://" not in location):
+        return _located_file(os.fspath(location), schema)
+    try:
+        url = make_url(location)
+    except exc.ArgumentError:
+        raise InvalidArgument(
+            "not a database URL; give a file's path, sqlite:///FILE or postgresql://USER@HOST/DATABASE"
+        ) from None
+    backend = url.get_backend_name()
+    if backend == "sqlite":
+        if not url.database or url.database == ":memory:":
+            return Location(URL.create("sqlite+pysqlite"), _no_schema(schema))
+        return _located_file(url.database, schema)
+    if backend in {"postgresql", "postgres"}:
+        asked = url.query.get("schema")
+        named = schema or (asked if isinstance(asked, str) else None) or DEFAULT_SCHEMA
+        return Location(
+            url.difference_update_query(["schema"]).set(drivername="postgresql+psycopg"), _identifier(named)
+        )
+    raise InvalidArgument(f"{backend} is not supported; an archive lives in SQLite or PostgreSQL")
+
+
+def _located_file(path: str, schema: str | None) -> Location:
+    if not path or "\0" in path:
+        raise InvalidArgument("not a file's path: it is empty or contains a NUL character")
+    return Location(URL.create("sqlite+pysqlite", database=path), _no_schema(schema))
+
+
+def _no_schema(schema: str | None) -> None:
+    if schema is not None:
+        raise InvalidArgument("--schema belongs to PostgreSQL; an SQLite file holds one archive")
+
+
+def _identifier(name: str) -> str:
+    """Take a schema name that needs no quoting anywhere: no surprise in a log, a dump or a search path."""
+    longest = 63  # PostgreSQL cuts longer names without a word
+    plain = (
+        name.replace("_", "a").isalnum() and name.isascii() and name == name.lower() and not name[0].isdigit()
+    )
+    if not plain or len(name) > longest or name.startswith("pg_") or name == "information_schema":
+        raise InvalidArgument(
+            "a schema name is up to 63 of a-z, 0-9 and _, begins with a letter and is not PostgreSQL's own"
+        )
+    return name
+
+
+def open_engine(
+    location: str | os.PathLike[str] | URL | Location,
+    *,
+    schema: str | None = None,
+    read_only: bool = False,
+    durable: bool = True,
+    wait_seconds: float = 30.0,
+) -> Engine:
+    """Make an engine for an archive; nothing is connected to yet, no file is made.
+
+    A missing SQLite file is created (mode 0600) by the first connection, unless ``read_only``. With
+    ``durable`` off a commit does not wait for the disk: a power cut can lose the newest transactions,
+    never a part of one. ``wait_seconds`` bounds the wait for a lock and for a connection.
+    Raises `DriverMissing` where the extra with the driver is not installed.
+    """
+    place = location if isinstance(location, Location) else locate(location, schema)
+    make = sqlite.make_engine if place.schema is None else postgresql.make_engine
+    try:
+        engine = make(place.url, read_only=read_only, durable=durable, wait_seconds=wait_seconds)
+    except ModuleNotFoundError:
+        raise DriverMissing from None
+    _guard_against_fork(engine)
+    return engine.execution_options(**schema_options(place.schema))
+
+
+def schema_options(schema: str | None) -> dict[str, Any]:
+    """Give the execution options that send statements to ``schema`` without touching the search path."""
+    return {} if schema is None else {"schema_translate_map": {None: schema}}
+
+
+def _guard_against_fork(engine: Engine) -> None:
+    """Keep a child process from speaking on its parent's connections: they would mix their answers."""
+
+    @event.listens_for(engine, "connect")
+    def remember(_connection: object, record: ConnectionPoolEntry) -> None:
+        record.info["pid"] = os.getpid()
+
+    @event.listens_for(engine, "checkout")
+    def compare(_connection: object, record: ConnectionPoolEntry, proxy: Any) -> None:
+        if record.info["pid"] != os.getpid():
+            # Forgotten, not closed: closing would tell the server that the parent is leaving.
+            record.dbapi_connection = proxy.dbapi_connection = None
+            message = "the connection belongs to the parent process"
+            raise exc.DisconnectionError(message)
+
+
+def check_suitable(connection: Connection, *, write: bool) -> None:
+    """Refuse a caller's own connection that lacks what the archive rests on; change nothing on it.
+
+    Raises `UnsuitableConnection` with the remedy.
+    """
+    backend = connection.dialect.name
+    if backend == "sqlite":
+        sqlite.check_suitable(connection)
+    elif backend == "postgresql":
+        postgresql.check_suitable(connection, write=write)
+    else:
+        raise UnsuitableConnection(f"{backend} is not supported; an archive lives in SQLite or PostgreSQL")
+
+
+def schema_of(options: Mapping[str, Any]) -> str | None:
+    """Give the schema that a connection's execution options name, or None."""
+    translation = options.get("schema_translate_map")
+    return translation.get(None) if translation else None

@@ -1,0 +1,139 @@
+"""SQLite: what each connection is told, and why."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import create_engine, event
+from sqlalchemy.pool import QueuePool, StaticPool
+
+from tuneledger.errors import UnsuitableConnection
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy.engine import URL, Connection, Engine
+
+OLDEST: Final = (3, 35, 0)
+"""RETURNING, which new job keys come from, is as old as this."""
+
+_ROWS_A_STATEMENT: Final = 100
+"""Rows in one INSERT: the driver's cost a call is spread over them (1.7x executemany's speed), and
+100 rows of 5 columns stay below every build's limit of parameters."""
+
+
+def make_engine(url: URL, *, read_only: bool, durable: bool, wait_seconds: float) -> Engine:
+    """Make the engine of a file, or of a database in memory, which lives as long as the engine."""
+    in_memory = not url.database
+    connect_args: dict[str, Any] = {"timeout": wait_seconds, "check_same_thread": False}
+    engine = create_engine(
+        url,
+        connect_args=connect_args,
+        # A database in memory is its connection; files have one a thread at work.
+        **(
+            {"poolclass": StaticPool} if in_memory else {"poolclass": QueuePool, "pool_timeout": wait_seconds}
+        ),
+    )
+    if not in_memory:
+
+        @event.listens_for(engine, "do_connect")
+        def open_file(
+            _dialect: object, _record: object, arguments: list[Any], options: dict[str, Any]
+        ) -> None:
+            path = Path(arguments[0])
+            if read_only:
+                arguments[0] = f"{path.resolve().as_uri()}?mode=ro"
+                options["uri"] = True
+            else:
+                _create_private(path)
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: sqlite3.Connection, _record: object) -> None:
+        # The driver's own BEGIN comes late and lets DDL and savepoints outlive a rollback.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA foreign_keys = ON")  # off by default, in every SQLite so far
+        if read_only:
+            cursor.execute("PRAGMA query_only = ON")
+        elif not in_memory:
+            _use_write_ahead_log(connection, wait_seconds)
+            # In WAL mode only FULL syncs at each commit; NORMAL may lose the last ones with the power.
+            cursor.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        # A deferred writer that has read finds "database is locked" in spite of every timeout.
+        writes = connection.get_execution_options().get("tuneledger_begin") == "write"
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+def _create_private(path: Path) -> None:
+    """Create the file readable by its owner alone; its -wal and -shm take the mode over."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    except OSError:
+        # It exists, or cannot be made; in the second case opening it says why.
+        return
+
+
+def _use_write_ahead_log(connection: sqlite3.Connection, wait_seconds: float) -> None:
+    """Let readers and the writer not wait for each other. The mode stays with the file."""
+    deadline = time.monotonic() + wait_seconds
+    while connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            # The change needs the file alone, and SQLite does not wait for it by itself.
+            busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            if not busy or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+
+
+def check_suitable(connection: Connection) -> None:
+    """Refuse a caller's connection whose settings would lose or half-write a job."""
+    if connection.exec_driver_sql("PRAGMA foreign_keys").scalar() != 1:
+        raise UnsuitableConnection(
+            "foreign keys are off on this SQLite connection; make the engine with "
+            "tuneledger.engine.open_engine, or run PRAGMA foreign_keys = ON at every connect"
+        )
+    driver: Any = connection.connection.driver_connection
+    if getattr(driver, "isolation_level", None) is not None:
+        raise UnsuitableConnection(
+            "this SQLite driver begins transactions by itself and late; make the engine with "
+            "tuneledger.engine.open_engine, or set isolation_level = None at every connect and emit "
+            "BEGIN IMMEDIATE on SQLAlchemy's begin event"
+        )
+
+
+def insert_rows(
+    connection: Connection, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]
+) -> None:
+    """Insert rows, best in key order, by statements of a hundred rows that the driver prepares once."""
+    whole = len(rows) - len(rows) % _ROWS_A_STATEMENT
+    if whole:
+        text = _insert_text(table, columns, _ROWS_A_STATEMENT)
+        connection.exec_driver_sql(
+            text,
+            [
+                tuple(chain.from_iterable(rows[first : first + _ROWS_A_STATEMENT]))
+                for first in range(0, whole, _ROWS_A_STATEMENT)
+            ],
+        )
+    if whole < len(rows):
+        text = _insert_text(table, columns, len(rows) - whole)
+        connection.exec_driver_sql(text, tuple(chain.from_iterable(rows[whole:])))
+
+
+def _insert_text(table: str, columns: Sequence[str], rows: int) -> str:
+    # Names come from our own tables, values are parameters.
+    row = f"({', '.join('?' * len(columns))})"
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES {', '.join([row] * rows)}"  # noqa: S608

@@ -1,0 +1,239 @@
+"""Every error that tuneledger raises, as one tree.
+
+::
+
+    TuneledgerError
+    ├── NotFound (LookupError)
+    │   ├── JobNotFound
+    │   ├── CheckpointNotFound
+    │   └── MetricNotFound
+    ├── AmbiguousJob (LookupError)       a prefix that several jobs share
+    ├── Conflict (ValueError)            a stored value differs and may not change
+    ├── InvalidPayload (ValueError)      source, position, field, reason
+    │   ├── UnknownFormat                no reader recognises the input
+    │   └── LimitExceeded                larger, deeper or longer than allowed
+    ├── InvalidArgument (ValueError)     a call or an option that cannot be answered
+    ├── SourceRefused                    a provider's service said no
+    ├── SchemaError                      the database is not ready; each names the mending command
+    │   ├── SchemaEmpty
+    │   ├── SchemaBehind
+    │   ├── SchemaAhead
+    │   ├── SchemaForeign
+    │   └── SchemaBroken
+    └── DatabaseError
+        ├── UnsuitableConnection         a caller's engine lacks what the archive rests on
+        ├── DriverMissing                the extra with the driver is not installed
+        ├── DatabaseUnavailable          cannot be reached, or the connection was lost   (retryable)
+        ├── DatabaseBusy                 a lock, a deadlock or a serialisation failure   (retryable)
+        ├── DatabaseFull
+        ├── DatabaseReadOnly
+        ├── PermissionDenied
+        └── DatabaseDamaged
+
+``retryable`` tells whether repeating the whole transaction can succeed. Saves are
+idempotent, so repeating one is always right, also when it is unknown whether it committed.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+__all__ = [
+    "AmbiguousJob",
+    "CheckpointNotFound",
+    "Conflict",
+    "DatabaseBusy",
+    "DatabaseDamaged",
+    "DatabaseError",
+    "DatabaseFull",
+    "DatabaseReadOnly",
+    "DatabaseUnavailable",
+    "DriverMissing",
+    "InvalidArgument",
+    "InvalidPayload",
+    "JobNotFound",
+    "LimitExceeded",
+    "MetricNotFound",
+    "NotFound",
+    "PermissionDenied",
+    "SchemaAhead",
+    "SchemaBehind",
+    "SchemaBroken",
+    "SchemaEmpty",
+    "SchemaError",
+    "SchemaForeign",
+    "SourceRefused",
+    "TuneledgerError",
+    "UnknownFormat",
+    "UnsuitableConnection",
+]
+
+_LONGEST_MESSAGE = 3_000
+_LONGEST_QUOTE = 120
+
+
+def shortened(text: object, limit: int = _LONGEST_QUOTE) -> str:
+    """Give ``text`` as one printable line of at most ``limit`` characters, for quoting in a message."""
+    line = "".join(c if c.isprintable() else "?" for c in str(text)[: limit + 1])
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+class TuneledgerError(Exception):
+    """Something tuneledger cannot do; the message says what happened and what to do next."""
+
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str | None = None) -> None:
+        text = message or (type(self).__doc__ or "").strip()
+        super().__init__(text if len(text) <= _LONGEST_MESSAGE else text[: _LONGEST_MESSAGE - 1] + "…")
+
+
+class NotFound(TuneledgerError, LookupError):
+    """The archive holds no such thing."""
+
+
+class JobNotFound(NotFound):
+    """The archive holds no job of that id."""
+
+    def __init__(self, job_id: str) -> None:
+        self.job_id = job_id
+        super().__init__(
+            f"no job {shortened(job_id)!r} in this archive; `tuneledger jobs` lists what it holds"
+        )
+
+
+class CheckpointNotFound(NotFound):
+    """The job has no checkpoint at that step."""
+
+    def __init__(self, job_id: str, step_number: int) -> None:
+        self.job_id = job_id
+        self.step_number = step_number
+        super().__init__(
+            f"job {shortened(job_id)!r} has no checkpoint at step {step_number}; "
+            f"`tuneledger checkpoints` lists its steps"
+        )
+
+
+class MetricNotFound(NotFound):
+    """The job never reported that metric."""
+
+    def __init__(self, job_id: str, metric: str, known: tuple[str, ...] = ()) -> None:
+        self.job_id = job_id
+        self.metric = metric
+        listed = ", ".join(shortened(name, 60) for name in known[:12]) or "none at all"
+        super().__init__(f"job {shortened(job_id)!r} has no metric {shortened(metric)!r}; it has: {listed}")
+
+
+class AmbiguousJob(TuneledgerError, LookupError):
+    """Several jobs begin with that prefix."""
+
+    def __init__(self, prefix: str, candidates: tuple[str, ...]) -> None:
+        self.prefix = prefix
+        self.candidates = candidates
+        listed = ", ".join(shortened(candidate, 80) for candidate in candidates[:5])
+        super().__init__(f"{shortened(prefix)!r} begins several job ids ({listed}, …); give more of it")
+
+
+class Conflict(TuneledgerError, ValueError):
+    """A stored value differs from the new one, and the caller asked for an error in that case."""
+
+
+class InvalidPayload(TuneledgerError, ValueError):
+    """Input that is refused, whole: nothing of that job is written.
+
+    ``source`` names the input (a path, ``<stdin>``, a provider), ``position`` the place in it
+    (``line 3 column 9``, ``checkpoints[4]``; empty when the whole input is meant), ``field`` the
+    field (empty when none is to blame), ``reason`` what is wrong with it.
+    """
+
+    def __init__(self, *, source: str, reason: str, position: str = "", field: str = "") -> None:
+        self.source = source
+        self.position = position
+        self.field = field
+        self.reason = reason
+        place = ", ".join(
+            part for part in (shortened(position), f"field {shortened(field)!r}" if field else "") if part
+        )
+        super().__init__(
+            f"{shortened(source, 400)}: {place + ': ' if place else ''}{shortened(reason, 1_500)}"
+        )
+
+
+class UnknownFormat(InvalidPayload):
+    """No reader recognises the input by its content."""
+
+
+class LimitExceeded(InvalidPayload):
+    """The input is larger, deeper or longer than the limits allow."""
+
+
+class InvalidArgument(TuneledgerError, ValueError):
+    """A call or an option that cannot be answered."""
+
+
+class SourceRefused(TuneledgerError):
+    """A provider's service refused the request."""
+
+
+class SchemaError(TuneledgerError):
+    """The database's schema is not the one this release works with."""
+
+
+class SchemaEmpty(SchemaError):
+    """The database holds no archive yet; `tuneledger db upgrade` makes one."""
+
+
+class SchemaBehind(SchemaError):
+    """The archive is of an older release; `tuneledger db upgrade` brings it up."""
+
+
+class SchemaAhead(SchemaError):
+    """The archive is of a newer release; `pip install --upgrade tuneledger` brings that."""
+
+
+class SchemaForeign(SchemaError):
+    """The place belongs to another application; choose another file or another `--schema`."""
+
+
+class SchemaBroken(SchemaError):
+    """The schema is not what its revision says; `tuneledger db check` lists what differs."""
+
+
+class DatabaseError(TuneledgerError):
+    """The database refused or failed."""
+
+
+class UnsuitableConnection(DatabaseError):
+    """A connection of the caller's own lacks what the archive rests on."""
+
+
+class DriverMissing(DatabaseError):
+    """The database driver is not installed; `pip install 'tuneledger[postgres]'` brings it."""
+
+
+class DatabaseUnavailable(DatabaseError):
+    """The database cannot be reached, or the connection to it was lost; try again."""
+
+    retryable = True
+
+
+class DatabaseBusy(DatabaseError):
+    """Others hold a lock that this needs; try again."""
+
+    retryable = True
+
+
+class DatabaseFull(DatabaseError):
+    """No space is left for the database; nothing of the transaction was written."""
+
+
+class DatabaseReadOnly(DatabaseError):
+    """The database can be read but not written."""
+
+
+class PermissionDenied(DatabaseError):
+    """The database role may not do that."""
+
+
+class DatabaseDamaged(DatabaseError):
+    """The file is not a database, or is damaged; `tuneledger verify` tells what is still whole."""

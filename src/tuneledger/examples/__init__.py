@@ -1,0 +1,1 @@
+"""Records in the shape that providers hand out, written for demonstrations and tests."""

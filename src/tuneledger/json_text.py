@@ -1,0 +1,149 @@
+"""JSON as the archive reads and writes it: strict, lossless, one canonical form.
+
+Python's own parser is lax where an archive must not be (a repeated key silently wins, ``1e400``
+becomes infinity) and its ``NaN``, ``Infinity`` and ``-Infinity``, which Hugging Face's trainer
+writes as bare words, are wanted here. So the texts stay text in the database: PostgreSQL's json
+types refuse those words.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import NoReturn
+
+from tuneledger.errors import InvalidPayload, LimitExceeded
+
+MAX_DEPTH = 100
+"""Levels of nesting that are accepted below a payload's own fields."""
+
+# Only a number with a three-digit exponent or hundreds of digits can overflow a double; the hook
+# that looks at each number costs a Python call a number, so it is used where one of these stands.
+_MAY_OVERFLOW = re.compile(r"[eE]\+?0*\d{3}|\d{300}")
+
+
+def parse(data: bytes | str, *, source: str) -> object:
+    """Parse one JSON document, given as UTF-8 bytes (with or without a byte-order mark) or text.
+
+    ``NaN``, ``Infinity`` and ``-Infinity`` are taken as floats. Refused with `InvalidPayload`
+    naming ``source``: other encodings, a key that stands twice in one object, numbers no double
+    can hold, anything that is not one whole document.
+    """
+    text = _text(data, source)
+
+    def finite(digits: str) -> float:
+        number = float(digits)
+        if math.isinf(number):
+            raise InvalidPayload(source=source, reason=f"the number {digits} is beyond what a double holds")
+        return number
+
+    def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        members = dict(pairs)
+        if len(members) != len(pairs):
+            _refuse_repeated_key(pairs, source)
+        return members
+
+    try:
+        return json.loads(
+            text,
+            object_pairs_hook=unique,
+            parse_float=finite if _MAY_OVERFLOW.search(text) else None,
+        )
+    except json.JSONDecodeError as error:
+        position = f"line {error.lineno} column {error.colno}"
+        reason = f"not valid JSON: {error.msg}"
+    except RecursionError:
+        raise LimitExceeded(source=source, reason="nested too deeply to be read") from None
+    except ValueError:  # an integer with more digits than Python converts
+        position, reason = "", "an integer of thousands of digits"
+    raise InvalidPayload(source=source, position=position, reason=reason)
+
+
+def _text(data: bytes | str, source: str) -> str:
+    if isinstance(data, str):
+        return data.removeprefix("\ufeff")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InvalidPayload(
+            source=source, position=f"byte {error.start}", reason="not UTF-8 text; convert it to UTF-8 first"
+        ) from None
+
+
+def _refuse_repeated_key(pairs: list[tuple[str, object]], source: str) -> NoReturn:
+    seen: set[str] = set()
+    for key, _ in pairs:
+        if key in seen:
+            raise InvalidPayload(source=source, field=key, reason="this key stands twice in one object")
+        seen.add(key)
+    raise AssertionError(pairs)  # pragma: no cover - only called with a repeated key
+
+
+def canonical(value: object) -> str:
+    """Give the one text that stands for ``value``: keys sorted by code point, no spaces.
+
+    ``NaN``, ``Infinity``, ``-Infinity`` and ``-0.0`` are written as those words, floats with as
+    many digits as bring them back bit by bit, text as it is rather than escaped.
+    """
+    return _CANONICAL.encode(value)
+
+
+_CANONICAL = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"), check_circular=False)
+
+
+def load(text: str) -> object:
+    """Read back a text that `canonical` wrote."""
+    return json.loads(text)
+
+
+def flaw(value: object, depth: int = MAX_DEPTH) -> tuple[str, str] | None:
+    """Find what keeps ``value`` from being stored as JSON: (path, reason), or None when nothing does.
+
+    Refused are other types than JSON's, more than ``depth`` levels, NUL characters and lone
+    surrogates (PostgreSQL refuses both, SQLite does not: one archive, one verdict).
+    """
+    if value is None or value is True or value is False:
+        return None
+    kind = type(value)
+    if issubclass(kind, str):
+        reason = text_flaw(value)  # type: ignore[arg-type]
+        return ("", reason) if reason else None
+    if issubclass(kind, (int, float)):
+        return None
+    if issubclass(kind, (dict, list)):
+        if depth == 0:
+            return "", f"nested more than {MAX_DEPTH} levels deep"
+        return _flaw_inside(value, depth)  # type: ignore[arg-type]
+    return "", f"a {kind.__name__} is not a JSON value"
+
+
+def _flaw_inside(container: dict[object, object] | list[object], depth: int) -> tuple[str, str] | None:
+    if isinstance(container, list):
+        for index, item in enumerate(container):
+            found = flaw(item, depth - 1)
+            if found:
+                return f"[{index}]{found[0]}", found[1]
+        return None
+    for key, item in container.items():
+        if not isinstance(key, str):
+            return "", "a key that is not text"
+        reason = text_flaw(key)
+        if reason:
+            return f".{key}", f"in the key: {reason}"
+        found = flaw(item, depth - 1)
+        if found:
+            return f".{key}{found[0]}", found[1]
+    return None
+
+
+def text_flaw(text: str) -> str | None:
+    """Say why ``text`` cannot be stored on every engine, or None when it can."""
+    if "\0" in text:
+        return "a NUL character"
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            return "half of a surrogate pair, which is no character"
+    return None

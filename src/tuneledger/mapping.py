@@ -1,0 +1,411 @@
+"""Between models and rows: the one place that knows both, and the digests that prove them equal.
+
+A digest is 63 bits of BLAKE2b over one canonical form, the same on every engine and in every
+release (``docs/schema.md`` gives it byte by byte). The digest of a job is the XOR of the digests
+of its parts, so that an append changes it without reading the rest.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from dataclasses import dataclass, field
+from functools import reduce
+from hashlib import blake2b
+from itertools import repeat
+from operator import xor
+from struct import Struct
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pydantic import TypeAdapter
+
+from tuneledger import json_text
+from tuneledger.models import (
+    JOB_FIELDS,
+    NOT_EVALUATED,
+    CheckpointOut,
+    Event,
+    Job,
+    MetricOut,
+    Placeholder,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+__all__ = [
+    "CheckpointColumns",
+    "CheckpointValues",
+    "JobContent",
+    "Kind",
+    "SeriesColumns",
+    "checkpoint_columns",
+    "checkpoints_from",
+    "event_from",
+    "event_rows",
+    "events_digest",
+    "job_content",
+    "job_digest",
+    "job_from",
+    "metric_from",
+    "metric_values",
+    "state_digest",
+]
+
+
+class Kind(enum.IntEnum):
+    """What stands behind a row of ``metrics`` that is no plain number (``kind`` is NULL for one)."""
+
+    NULL = 1
+    NAN = 2
+    POSITIVE_INFINITY = 3
+    NEGATIVE_INFINITY = 4
+    NEGATIVE_ZERO = 5
+    """``value`` is 0.0 on both engines: SQLite would drop the sign."""
+    NOT_EVALUATED = 6
+    """A provider's 0.0 that means "no value", see `tuneledger.models.Placeholder`."""
+
+
+_VALUES: dict[int | None, float | None] = {
+    Kind.NULL: None,
+    Kind.NAN: math.nan,
+    Kind.POSITIVE_INFINITY: math.inf,
+    Kind.NEGATIVE_INFINITY: -math.inf,
+    Kind.NEGATIVE_ZERO: -0.0,
+    Kind.NOT_EVALUATED: NOT_EVALUATED,
+}
+
+
+def metric_values(value: float | None) -> tuple[float | None, int | None]:
+    """Give (value, kind) as the row holds them."""
+    if value is None:
+        return None, Kind.NULL
+    if math.isfinite(value):
+        if value != 0.0:
+            return value, None
+        if isinstance(value, Placeholder):
+            return None, Kind.NOT_EVALUATED
+        return (0.0, Kind.NEGATIVE_ZERO) if math.copysign(1.0, value) < 0 else (0.0, None)
+    if math.isnan(value):
+        return None, Kind.NAN
+    return None, Kind.POSITIVE_INFINITY if value > 0 else Kind.NEGATIVE_INFINITY
+
+
+def metric_from(value: float | None, kind: int | None) -> float | None:
+    """Give back what `metric_values` took."""
+    return value if kind is None else _VALUES[kind]
+
+
+# -- digests ------------------------------------------------------------------------------------
+
+
+def _digest(content: bytes) -> int:
+    return int.from_bytes(blake2b(content, digest_size=8).digest()) >> 1
+
+
+def job_digest(*digests: int) -> int:
+    """XOR digests into one; of none it is 0."""
+    return reduce(xor, digests, 0)
+
+
+def state_digest(revision: int, status: str) -> int:
+    """Give the digest of one row of ``job_states``."""
+    return _digest(b"state\0%d\0%s" % (revision, status.encode()))
+
+
+_DECLARED = tuple(MetricOut.model_fields)
+
+
+class CheckpointValues(NamedTuple):
+    """A row of ``checkpoints`` without its job."""
+
+    step_number: int
+    created_at: int
+    extra: str | None
+    digest: int
+
+
+@dataclass(slots=True)
+class SeriesColumns:
+    """The rows of one metric, in step order; ``kinds`` is None when every value is a plain number."""
+
+    steps: list[int]
+    values: list[float | None]
+    kinds: list[int | None] | None = None
+
+
+@dataclass(slots=True)
+class CheckpointColumns:
+    """Checkpoints as rows: in step order, and their metrics series by series."""
+
+    rows: list[CheckpointValues]
+    series: dict[str, SeriesColumns]
+
+    @property
+    def digest(self) -> int:
+        """The XOR of the checkpoints' digests."""
+        return reduce(xor, [row.digest for row in self.rows], 0)
+
+
+@dataclass(slots=True)
+class _Shape:
+    """Checkpoints that carry the same metric names, taken apart into columns."""
+
+    names: tuple[str, ...]
+    steps: list[int] = field(default_factory=list)
+    times: list[int] = field(default_factory=list)
+    extras: list[str | None] = field(default_factory=list)
+    values: list[tuple[float | None, ...]] = field(default_factory=list)
+
+
+def checkpoint_columns(checkpoints: Iterable[CheckpointOut]) -> CheckpointColumns:
+    """Take checkpoints (any order, each step once) apart into rows.
+
+    Column by column: a loop over values in Python costs more than the database does.
+    """
+    shapes: dict[tuple[str, ...], _Shape] = {}
+    for checkpoint in checkpoints:
+        metrics = checkpoint.metrics
+        extra = None
+        named: Mapping[str, Any]
+        if checkpoint.__pydantic_extra__ or metrics.__pydantic_extra__:
+            named, extra = _numbers_and_extra(checkpoint)
+        elif len(metrics.model_fields_set) == len(_DECLARED):
+            named = metrics.__dict__
+        else:
+            named = metrics.named_values()
+        if any(type(value) is int for value in named.values()):
+            named, extra = _numbers_and_extra(checkpoint)
+        names = tuple(named)
+        shape = shapes.get(names)
+        if shape is None:
+            shape = shapes[names] = _Shape(names)
+        shape.steps.append(checkpoint.step_number)
+        shape.times.append(checkpoint.created_at)
+        shape.extras.append(extra)
+        shape.values.append(tuple(named.values()))
+    rows: list[CheckpointValues] = []
+    series: dict[str, SeriesColumns] = {}
+    for shape in shapes.values():
+        _add_shape(shape, rows, series)
+    if len(shapes) > 1 or any(map(_descends, rows, rows[1:])):
+        rows.sort()
+        for columns in series.values():
+            _sort_by_step(columns)
+    return CheckpointColumns(rows, series)
+
+
+def _descends(earlier: CheckpointValues, later: CheckpointValues) -> bool:
+    return later.step_number < earlier.step_number
+
+
+def _numbers_and_extra(checkpoint: CheckpointOut) -> tuple[dict[str, float | None], str | None]:
+    """Part what a double can hold from what is kept as text."""
+    numbers: dict[str, float | None] = {}
+    aside: dict[str, Any] = {}
+    for name, value in checkpoint.metrics.named_values().items():
+        if value is None or isinstance(value, float):
+            numbers[name] = value
+        else:
+            aside[name] = value
+    kept: dict[str, Any] = {}
+    if checkpoint.__pydantic_extra__:
+        kept["fields"] = checkpoint.__pydantic_extra__
+    if aside:
+        kept["metrics"] = aside
+    return numbers, json_text.canonical(kept) if kept else None
+
+
+def _add_shape(shape: _Shape, rows: list[CheckpointValues], series: dict[str, SeriesColumns]) -> None:
+    order = sorted(range(len(shape.names)), key=shape.names.__getitem__)
+    names = [shape.names[index] for index in order]
+    columns = list(zip(*shape.values, strict=True)) if names else []
+    plain: list[Sequence[float | None]] = []  # with NULL as 0.0, as the digest takes it
+    kinds: list[list[int | None] | None] = []
+    for name, index in zip(names, order, strict=True):
+        column: Sequence[float | None] = columns[index]
+        if None in column or 0.0 in column or not all(map(math.isfinite, column)):  # type: ignore[arg-type]
+            pairs = [metric_values(value) for value in column]
+            values = [value for value, _ in pairs]
+            column_kinds: list[int | None] | None = [kind for _, kind in pairs]
+            if not any(column_kinds):  # type: ignore[arg-type]
+                column_kinds = None
+            plain.append([value or 0.0 for value in values])
+        else:
+            values = list(column)
+            column_kinds = None
+            plain.append(values)
+        kinds.append(column_kinds)
+        _extend_series(series, name, shape.steps, values, column_kinds)
+    pack = Struct(f">qq{len(names)}d").pack
+    packed = map(pack, shape.steps, shape.times, *plain)
+    if any(kinds):
+        row_kinds = zip(*(column or repeat(None, len(shape.steps)) for column in kinds), strict=True)
+        prefixes: dict[tuple[int | None, ...], bytes] = {}
+        contents = [
+            (prefixes.get(of_row) or prefixes.setdefault(of_row, _prefix(names, of_row))) + content
+            for of_row, content in zip(row_kinds, packed, strict=True)
+        ]
+    else:
+        prefix = _prefix(names, (None,) * len(names))
+        contents = [prefix + content for content in packed]
+    rows += [
+        CheckpointValues(step, time, extra, _digest(content if extra is None else content + extra.encode()))
+        for step, time, extra, content in zip(shape.steps, shape.times, shape.extras, contents, strict=True)
+    ]
+
+
+def _prefix(names: Iterable[str], kinds: Iterable[int | None]) -> bytes:
+    """Name what a checkpoint's numbers are: name, NUL and kind (0 for a plain number) each, 0xFF last."""
+    named = b"".join(
+        name.encode() + b"\0" + bytes((kind or 0,)) for name, kind in zip(names, kinds, strict=True)
+    )
+    return b"checkpoint\0" + named + b"\xff"
+
+
+def _extend_series(
+    series: dict[str, SeriesColumns],
+    name: str,
+    steps: list[int],
+    values: list[float | None],
+    kinds: list[int | None] | None,
+) -> None:
+    columns = series.get(name)
+    if columns is None:
+        series[name] = SeriesColumns(list(steps), values, kinds)
+        return
+    if kinds or columns.kinds:
+        columns.kinds = (columns.kinds or [None] * len(columns.steps)) + (kinds or [None] * len(steps))
+    columns.steps += steps
+    columns.values += values
+
+
+def _sort_by_step(columns: SeriesColumns) -> None:
+    order = sorted(range(len(columns.steps)), key=columns.steps.__getitem__)
+    columns.steps = [columns.steps[index] for index in order]
+    columns.values = [columns.values[index] for index in order]
+    if columns.kinds:
+        columns.kinds = [columns.kinds[index] for index in order]
+
+
+_CHECKPOINTS = TypeAdapter(list[CheckpointOut])
+
+
+def checkpoints_from(
+    rows: Iterable[tuple[int, int, str | None]],
+    metrics: Iterable[tuple[int, int, float | None, int | None]],
+    names: Mapping[int, str],
+    only: frozenset[str] | None = None,
+) -> list[CheckpointOut]:
+    """Make checkpoints of rows (step, created_at, extra) and (name_id, step, value, kind).
+
+    They come in the order of ``rows``. ``names`` gives the metric of a name_id, ``only`` the metrics
+    wanted (None: all); ``metrics`` holds nothing else.
+    """
+    by_step: dict[int, dict[str, Any]] = {}
+    items: list[dict[str, Any]] = []
+    for step, created_at, extra in rows:
+        values: dict[str, Any] = {}
+        by_step[step] = values
+        item: dict[str, Any] = {"metrics": values, "step_number": step, "created_at": created_at}
+        if extra is not None:
+            kept: Any = json_text.load(extra)
+            item |= kept.get("fields", {})
+            aside = kept.get("metrics", {})
+            values |= aside if only is None else {name: aside[name] for name in aside if name in only}
+        items.append(item)
+    for name_id, step, value, kind in metrics:
+        by_step[step][names[name_id]] = value if kind is None else _VALUES[kind]
+    return _CHECKPOINTS.validate_python(items)
+
+
+# -- jobs ---------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class JobContent:
+    """What a job is beside its checkpoints, events and states: what a save compares and merges."""
+
+    job_id: str
+    fields: dict[str, Any]
+    document: dict[str, Any]
+    older_fields: dict[str, int] = field(default_factory=dict)
+    """The fields that the newest payload lacked, each with the revision it is of."""
+
+    def values(self) -> dict[str, Any]:
+        """Give the columns of ``jobs``."""
+        return {
+            "job_id": self.job_id,
+            **dict.fromkeys(JOB_FIELDS),
+            **self.fields,
+            "document": json_text.canonical(self.document),
+            "older_fields": json_text.canonical(self.older_fields) if self.older_fields else None,
+        }
+
+    @property
+    def digest(self) -> int:
+        """The digest of these fields."""
+        content = [self.job_id, self.fields, self.document, self.older_fields]
+        return _digest(b"job\0" + json_text.canonical(content).encode())
+
+
+def job_content(source: Job | Mapping[str, Any]) -> JobContent:
+    """Take the content out of a job, or out of a row of ``jobs`` as a mapping."""
+    if isinstance(source, Job):
+        return JobContent(source.job_id, source.fields(), source.document)
+    document: Any = json_text.load(source["document"])
+    older: Any = json_text.load(source["older_fields"]) if source["older_fields"] else {}
+    fields = {name: source[name] for name in JOB_FIELDS if source[name] is not None}
+    return JobContent(source["job_id"], fields, document, older)
+
+
+def job_from(
+    row: Mapping[str, Any], events: Iterable[Event] = (), checkpoints: Iterable[CheckpointOut] = ()
+) -> Job:
+    """Make a job of its row and its parts."""
+    content = job_content(row)
+    return Job(
+        job_id=content.job_id,
+        **content.fields,
+        document=content.document,
+        events=list(events),
+        checkpoints=list(checkpoints),
+    )
+
+
+class EventValues(NamedTuple):
+    """A row of ``events`` without its job."""
+
+    digest: int
+    occurrence: int
+    name: str
+    created_at: int
+    data: str | None
+
+
+def event_rows(events: Iterable[Event]) -> list[EventValues]:
+    """Give the rows of events, equal ones numbered from 0, in key order."""
+    seen: dict[int, int] = {}
+    rows = []
+    for event in events:
+        details = event.details()
+        data = json_text.canonical(details) if details else None
+        digest = _digest(
+            b"event\0%s\0%d\0%s" % (event.name.encode(), event.created_at, (data or "").encode())
+        )
+        occurrence = seen.get(digest, 0)
+        seen[digest] = occurrence + 1
+        rows.append(EventValues(digest, occurrence, event.name, event.created_at, data))
+    rows.sort()
+    return rows
+
+
+def events_digest(keys: Iterable[tuple[int, int]]) -> int:
+    """XOR events given as (digest, occurrence): equal events do not cancel each other out."""
+    return reduce(xor, [_digest(b"occurrence\0%d\0%d" % key) for key in keys], 0)
+
+
+def event_from(name: str, created_at: int, data: str | None) -> Event:
+    """Make an event of its row."""
+    details: Any = json_text.load(data) if data is not None else {}
+    return Event(name=name, created_at=created_at, **details)

@@ -1,0 +1,98 @@
+"""Checkpoints and their metrics, in the shape that Mistral's ``CheckpointOut`` gave them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from tuneledger import json_text
+from tuneledger.models.values import (
+    MetricName,
+    MetricValue,
+    Placeholder,
+    StepNumber,
+    UndeclaredMetric,
+    UnixSeconds,
+    UnknownValue,
+)
+
+__all__ = ["CANONICAL_METRIC_NAMES", "CheckpointOut", "MetricOut"]
+
+CANONICAL_METRIC_NAMES = {
+    "loss": "train_loss",
+    "training_loss": "train_loss",
+    "eval_loss": "valid_loss",
+    "val_loss": "valid_loss",
+    "validation_loss": "valid_loss",
+    "mean_token_accuracy": "train_mean_token_accuracy",
+    "eval_mean_token_accuracy": "valid_mean_token_accuracy",
+}
+"""What other trainers call the metrics declared here (Hugging Face: loss, eval_loss; Lightning:
+val_loss; Bedrock: training_loss, validation_loss; TRL: mean_token_accuracy). Names are stored as
+they came; queries take either."""
+
+
+class _Archived(BaseModel):
+    """Behaviour of everything that is stored: strict, unchangeable, compared by exact content."""
+
+    model_config = ConfigDict(
+        strict=True, frozen=True, extra="allow", ser_json_inf_nan="constants", hide_input_in_errors=True
+    )
+
+    def __eq__(self, other: object) -> bool:
+        """Tell whether ``other`` would be stored identically: NaN equals NaN, 0.0 is not -0.0."""
+        if type(other) is not type(self):
+            return NotImplemented
+        return self._content() == other._content()  # type: ignore[attr-defined]
+
+    def __hash__(self) -> int:
+        return hash(self._content())
+
+    def _content(self) -> str:
+        raise NotImplementedError  # pragma: no cover - each model below says what its content is
+
+
+class MetricOut(_Archived):
+    """The metrics of one checkpoint: an open set of named doubles.
+
+    Four states are kept apart for each: absent (not in ``model_fields_set``), null (None), a number,
+    and NaN or an infinity. A fifth is a source's `Placeholder`. An integer that no double holds
+    exactly, and text or objects under undeclared names, come back as they came but are no numbers
+    to any query.
+    """
+
+    __pydantic_extra__: dict[MetricName, UndeclaredMetric]
+
+    train_loss: MetricValue = None
+    valid_loss: MetricValue = None
+    valid_mean_token_accuracy: MetricValue = None
+    """Despite its name no share of 1: Mistral sends 2 ** valid_loss here (1.0004 to 1.90 in real jobs)."""
+
+    def named_values(self) -> dict[str, Any]:
+        """Give every metric that is present, by name, in the order it came; null is None."""
+        declared = self.__dict__
+        present = {name: declared[name] for name in declared if name in self.model_fields_set}
+        if self.__pydantic_extra__:
+            present.update(self.__pydantic_extra__)
+        return present
+
+    def _content(self) -> str:
+        values = self.named_values()
+        placeholders = sorted(name for name, value in values.items() if isinstance(value, Placeholder))
+        return json_text.canonical([values, placeholders])
+
+
+class CheckpointOut(_Archived):
+    """One checkpoint of a job: the metrics at a step. Unknown fields are kept as they came."""
+
+    __pydantic_extra__: dict[str, UnknownValue]
+
+    metrics: MetricOut
+    step_number: StepNumber
+    created_at: UnixSeconds
+
+    def _content(self) -> str:
+        return json_text.canonical(
+            [self.step_number, self.created_at, self.metrics._content(), self.__pydantic_extra__ or {}]
+        )

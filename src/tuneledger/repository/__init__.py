@@ -1,0 +1,42 @@
+"""Every query of the archive, keyed by job and step: `CheckpointRepository`, one noun a module."""
+
+from tuneledger.repository.checkpoints import CheckpointQueries
+from tuneledger.repository.jobs import JobQueries
+from tuneledger.repository.records import (
+    ABSENT,
+    Change,
+    Input,
+    InputRecord,
+    JobPage,
+    JobSummary,
+    OnConflict,
+    SaveReport,
+    Series,
+    StateRecord,
+)
+from tuneledger.repository.saving import JobWriting
+from tuneledger.repository.series import SeriesQueries
+
+__all__ = [
+    "ABSENT",
+    "Change",
+    "CheckpointRepository",
+    "Input",
+    "InputRecord",
+    "JobPage",
+    "JobSummary",
+    "OnConflict",
+    "SaveReport",
+    "Series",
+    "StateRecord",
+]
+
+
+class CheckpointRepository(JobWriting, JobQueries, CheckpointQueries, SeriesQueries):
+    """The archive behind one SQLAlchemy session: models in, models out. It never commits.
+
+    Not to be shared between threads: one session, one repository each. Everything read in one
+    transaction that `tuneledger.Archive.read` opened is of one moment. Jobs are named by their whole
+    id (`JobQueries.job_id` completes a prefix); a job that does not exist raises `JobNotFound`.
+    Bounds are inclusive, and open where they are None.
+    """

@@ -1,0 +1,314 @@
+"""Checkpoints by job and step."""
+
+from __future__ import annotations
+
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Literal
+
+from sqlalchemy import bindparam, exists, func, select
+from sqlalchemy.orm import aliased
+
+from tuneledger.errors import CheckpointNotFound, InvalidArgument
+from tuneledger.mapping import checkpoints_from
+from tuneledger.repository.scope import Scope, portions
+from tuneledger.tables import CheckpointRow, MetricRow
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+
+    from sqlalchemy import Select
+
+    from tuneledger.models import CheckpointOut
+
+__all__ = ["CheckpointQueries", "Goal"]
+
+Goal = Literal["min", "max"]
+
+_VALUES_A_WINDOW = 24_000
+"""Metric values fetched at once: enough to spread a statement's cost, few enough to stay in cache."""
+
+_CHECKPOINT = select(CheckpointRow.step_number, CheckpointRow.created_at, CheckpointRow.extra)
+_METRICS = select(MetricRow.name_id, MetricRow.step_number, MetricRow.value, MetricRow.kind).where(
+    MetricRow.job_key == bindparam("job_key"),
+    MetricRow.name_id.in_(bindparam("name_ids", expanding=True)),
+    MetricRow.step_number >= bindparam("first_step"),
+    MetricRow.step_number <= bindparam("last_step"),
+)
+_CHECKPOINTS_AT = _CHECKPOINT.where(
+    CheckpointRow.job_key == bindparam("job_key"),
+    CheckpointRow.step_number.in_(bindparam("steps", expanding=True)),
+)
+_METRICS_AT = select(MetricRow.name_id, MetricRow.step_number, MetricRow.value, MetricRow.kind).where(
+    MetricRow.job_key == bindparam("job_key"),
+    MetricRow.name_id.in_(bindparam("name_ids", expanding=True)),
+    MetricRow.step_number.in_(bindparam("steps", expanding=True)),
+)
+_LATEST = (
+    _CHECKPOINT.where(CheckpointRow.job_key == bindparam("job_key"))
+    .order_by(CheckpointRow.step_number.desc())
+    .limit(1)
+)
+
+
+class CheckpointQueries(Scope):
+    """Queries that answer with checkpoints."""
+
+    def checkpoint(self, job_id: str, step_number: int) -> CheckpointOut:
+        """Give the checkpoint of a job at a step. Raises `JobNotFound` or `CheckpointNotFound`."""
+        found = self.checkpoints(job_id, first_step=step_number, last_step=step_number)
+        if not found:
+            raise CheckpointNotFound(job_id, step_number)
+        return found[0]
+
+    def checkpoints(
+        self,
+        job_id: str,
+        *,
+        first_step: int | None = None,
+        last_step: int | None = None,
+        metrics: Collection[str] | None = None,
+        created_from: int | None = None,
+        created_to: int | None = None,
+        within: Mapping[str, tuple[float | None, float | None]] | None = None,
+        newest_first: bool = False,
+    ) -> list[CheckpointOut]:
+        """Give the checkpoints of a job as a list, in step order. See `stream_checkpoints`."""
+        return list(
+            chain.from_iterable(
+                self._windows(
+                    job_id, first_step, last_step, metrics, created_from, created_to, within, newest_first
+                )
+            )
+        )
+
+    def stream_checkpoints(
+        self,
+        job_id: str,
+        *,
+        first_step: int | None = None,
+        last_step: int | None = None,
+        metrics: Collection[str] | None = None,
+        created_from: int | None = None,
+        created_to: int | None = None,
+        within: Mapping[str, tuple[float | None, float | None]] | None = None,
+        newest_first: bool = False,
+    ) -> Iterator[CheckpointOut]:
+        """Give the checkpoints of a job one by one, in step order, in constant memory.
+
+        ``first_step`` and ``last_step`` are inclusive, as are the UNIX seconds ``created_from`` and
+        ``created_to``. With ``metrics`` each checkpoint carries those alone (all checkpoints come, also ones
+        that have none of them). ``within`` maps metric names to inclusive (least, greatest) values, None for
+        no bound; a checkpoint comes when every one of them is a number inside: NaN, null, infinities and
+        placeholders are never inside. Metric names are taken as they are or by what they stand for
+        (``valid_loss`` finds ``eval_loss``). The transaction must stay open while the stream is read.
+        """
+        yield from chain.from_iterable(
+            self._windows(
+                job_id, first_step, last_step, metrics, created_from, created_to, within, newest_first
+            )
+        )
+
+    def _windows(
+        self,
+        job_id: str,
+        first_step: int | None,
+        last_step: int | None,
+        metrics: Collection[str] | None,
+        created_from: int | None,
+        created_to: int | None,
+        within: Mapping[str, tuple[float | None, float | None]] | None,
+        newest_first: bool,  # noqa: FBT001 - passed on by the two methods above, by position
+    ) -> Iterator[list[CheckpointOut]]:
+        job_key = self._job_key(job_id)
+        names = self._names_of(job_key)
+        wanted = self._wanted(job_key, names, metrics)
+        statement = self._filtered(job_key, created_from, created_to, within)
+        if statement is None:
+            return
+        filtered = bool(within) or created_from is not None or created_to is not None
+        only = (
+            None if metrics is None else frozenset(names[name_id] for name_id in wanted) | frozenset(metrics)
+        )
+        size = max(64, _VALUES_A_WINDOW // max(1, len(names)))
+        order = CheckpointRow.step_number.desc() if newest_first else CheckpointRow.step_number
+        statement = statement.order_by(order).limit(size)
+        first, last = _bounds(first_step, last_step)
+        while first <= last:
+            rows = self._execute(
+                statement.where(CheckpointRow.step_number >= first, CheckpointRow.step_number <= last)
+            ).all()
+            if not rows:
+                return
+            yield self._filled(job_key, rows, wanted, names, only=only, with_gaps=filtered)
+            if len(rows) < size:
+                return
+            if newest_first:
+                last = rows[-1].step_number - 1
+            else:
+                first = rows[-1].step_number + 1
+
+    def _wanted(self, job_key: int, names: Mapping[int, str], metrics: Collection[str] | None) -> list[int]:
+        if metrics is None:
+            return sorted(names)
+        found = [self._series_of([job_key], metric) for metric in dict.fromkeys(metrics)]
+        return sorted({series[job_key][0] for series in found if series})
+
+    def _filtered(
+        self,
+        job_key: int,
+        created_from: int | None,
+        created_to: int | None,
+        within: Mapping[str, tuple[float | None, float | None]] | None,
+    ) -> Select[Any] | None:
+        """Give the statement of the checkpoints wanted, or None when there can be none."""
+        statement = _CHECKPOINT.where(CheckpointRow.job_key == job_key)
+        if created_from is not None:
+            statement = statement.where(CheckpointRow.created_at >= created_from)
+        if created_to is not None:
+            statement = statement.where(CheckpointRow.created_at <= created_to)
+        for metric, (least, greatest) in (within or {}).items():
+            series = self._series_of([job_key], metric)
+            if not series:
+                return None
+            row = aliased(MetricRow)
+            inside = [
+                row.job_key == job_key,
+                row.name_id == series[job_key][0],
+                row.step_number == CheckpointRow.step_number,
+                row.value.is_not(None),
+            ]
+            if least is not None:
+                inside.append(row.value >= least)
+            if greatest is not None:
+                inside.append(row.value <= greatest)
+            statement = statement.where(exists().where(*inside))
+        return statement
+
+    def _filled(
+        self,
+        job_key: int,
+        rows: Sequence[Any],
+        name_ids: Sequence[int],
+        names: Mapping[int, str],
+        *,
+        only: frozenset[str] | None = None,
+        with_gaps: bool = False,
+    ) -> list[CheckpointOut]:
+        """Give rows of checkpoints, in step order either way, their metrics.
+
+        ``with_gaps`` says that between the first and the last there are stored steps that are not wanted.
+        """
+        values: Iterable[Any] = ()
+        if name_ids:
+            ends = (rows[0].step_number, rows[-1].step_number)
+            values = self._execute(
+                _METRICS,
+                {"job_key": job_key, "name_ids": name_ids, "first_step": min(ends), "last_step": max(ends)},
+            ).all()
+            if with_gaps:
+                steps = {row.step_number for row in rows}
+                values = [value for value in values if value[1] in steps]
+        return checkpoints_from(rows, values, names, only)
+
+    # -- the one that matters ---------------------------------------------------------------
+
+    def latest_checkpoint(self, job_id: str) -> CheckpointOut | None:
+        """Give the checkpoint of the highest step, or None while the job has none."""
+        return self._latest(self._job_key(job_id))
+
+    def _latest(self, job_key: int) -> CheckpointOut | None:
+        rows = self._execute(_LATEST, {"job_key": job_key}).all()
+        if not rows:
+            return None
+        names = self._names_of(job_key)
+        return self._filled(job_key, rows, sorted(names), names)[0]
+
+    def latest_checkpoints(self, job_ids: Iterable[str] | None = None) -> dict[str, CheckpointOut]:
+        """Give the checkpoint of the highest step of each job (of all jobs: None), in the order asked for.
+
+        Jobs without checkpoints are left out.
+        """
+        found = {job_id: self._latest(key) for job_id, key in self._job_keys(job_ids).items()}
+        return {job_id: checkpoint for job_id, checkpoint in found.items() if checkpoint is not None}
+
+    def best_checkpoint(self, job_id: str, metric: str, goal: Goal = "min") -> CheckpointOut | None:
+        """Give the checkpoint with the lowest (``goal="max"``: highest) value of a metric.
+
+        NaN, null, infinities and placeholders never win; of equal values the lowest step does. None when no
+        step has a number, also when the job never reported the metric.
+        """
+        return self.best_checkpoints(metric, goal, job_ids=[job_id]).get(job_id)
+
+    def best_checkpoints(
+        self, metric: str, goal: Goal = "min", *, job_ids: Iterable[str] | None = None
+    ) -> dict[str, CheckpointOut]:
+        """Give the best checkpoint of each job (of all jobs: None), the best job first: a leaderboard.
+
+        Jobs that are equally good come in order of their ids; jobs without a number are left out.
+        """
+        if goal not in ("min", "max"):
+            raise InvalidArgument(f"goal is min or max, not {goal!r}")
+        keys = self._job_keys(job_ids)
+        series = self._series_of(keys.values(), metric)
+        ranked = []
+        for job_id, job_key in keys.items():
+            if job_key not in series:
+                continue
+            found = self._best_step(job_key, series[job_key][0], goal)
+            if found is not None:
+                value, step = found
+                ranked.append((value if goal == "min" else -value, job_id, job_key, step))
+        best = {}
+        for _, job_id, job_key, step in sorted(ranked):
+            best[job_id] = self._at(job_key, step)
+        return best
+
+    def _best_step(self, job_key: int, name_id: int, goal: Goal) -> tuple[float, int] | None:
+        order = MetricRow.value if goal == "min" else MetricRow.value.desc()
+        row = self._execute(
+            select(MetricRow.value, MetricRow.step_number)
+            .where(MetricRow.job_key == job_key, MetricRow.name_id == name_id, MetricRow.value.is_not(None))
+            .order_by(order, MetricRow.step_number)
+            .limit(1)
+        ).first()
+        return None if row is None else (row[0], row[1])
+
+    def _at(self, job_key: int, step_number: int) -> CheckpointOut:
+        rows = self._execute(
+            _CHECKPOINT.where(CheckpointRow.job_key == job_key, CheckpointRow.step_number == step_number)
+        ).all()
+        names = self._names_of(job_key)
+        return self._filled(job_key, rows, sorted(names), names)[0]
+
+    def _of_steps(self, job_key: int, steps: Sequence[int]) -> dict[int, CheckpointOut]:
+        """Give the stored checkpoints of some steps; steps that are not stored are left out."""
+        names = self._names_of(job_key)
+        found: dict[int, CheckpointOut] = {}
+        for some in portions(steps):
+            rows = self._execute(_CHECKPOINTS_AT, {"job_key": job_key, "steps": some}).all()
+            values = self._execute(
+                _METRICS_AT, {"job_key": job_key, "name_ids": list(names), "steps": some}
+            ).all()
+            filled = checkpoints_from(rows, values, names)
+            found.update((checkpoint.step_number, checkpoint) for checkpoint in filled)
+        return found
+
+    def count_checkpoints(
+        self, job_id: str | None = None, *, first_step: int | None = None, last_step: int | None = None
+    ) -> int:
+        """Count the checkpoints of a job between two steps (inclusive), or of all jobs."""
+        first, last = _bounds(first_step, last_step)
+        statement = select(func.count()).select_from(CheckpointRow)
+        if job_id is not None:
+            statement = statement.where(CheckpointRow.job_key == self._job_key(job_id))
+        if first_step is not None or last_step is not None:
+            statement = statement.where(CheckpointRow.step_number.between(first, last))
+        return self._execute(statement).scalar_one()
+
+
+def _bounds(first_step: int | None, last_step: int | None) -> tuple[int, int]:
+    """Give both bounds; one outside of what a step can be is as good as none."""
+    largest = 2**63 - 1
+    first = 0 if first_step is None else max(0, first_step)
+    last = largest if last_step is None else min(largest, last_step)
+    return (first, last) if first <= largest else (1, 0)

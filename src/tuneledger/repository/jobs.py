@@ -1,0 +1,205 @@
+"""Jobs: one whole, pages of many, their states and where they came from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import and_, bindparam, exists, func, or_, select
+
+from tuneledger.errors import InvalidArgument, JobNotFound
+from tuneledger.mapping import event_from, job_from
+from tuneledger.repository.checkpoints import CheckpointQueries
+from tuneledger.repository.records import InputRecord, JobPage, JobSummary, StateRecord
+from tuneledger.tables import CheckpointRow, EventRow, InputRow, JobRow, JobStateRow
+
+if TYPE_CHECKING:
+    from sqlalchemy import Select
+
+    from tuneledger.models import Event, Job
+
+__all__ = ["JobQueries"]
+
+_JOB = select(JobRow.__table__).where(JobRow.job_id == bindparam("job_id"))
+_EVENTS = select(EventRow.name, EventRow.created_at, EventRow.data).where(
+    EventRow.job_key == bindparam("job_key")
+)
+_STATES = (
+    select(JobStateRow.revision, JobStateRow.status)
+    .where(JobStateRow.job_key == bindparam("job_key"))
+    .order_by(JobStateRow.revision, JobStateRow.status)
+)
+_INPUTS = (
+    select(
+        InputRow.name,
+        InputRow.format,
+        InputRow.size_bytes,
+        InputRow.sha256,
+        InputRow.tuneledger_version,
+        InputRow.archived_at,
+    )
+    .where(InputRow.job_key == bindparam("job_key"))
+    .order_by(InputRow.archived_at, InputRow.name, InputRow.sha256)
+)
+_LAST_STEP = (
+    select(func.max(CheckpointRow.step_number))
+    .where(CheckpointRow.job_key == JobRow.job_key)
+    .correlate(JobRow)
+    .scalar_subquery()
+)
+_SUMMARY = select(
+    JobRow.job_key,
+    JobRow.job_id,
+    JobRow.provider,
+    JobRow.model,
+    JobRow.status,
+    JobRow.created_at,
+    JobRow.revision,
+    JobRow.finished_at,
+    JobRow.fine_tuned_model,
+    JobRow.trained_tokens,
+    JobRow.cost,
+    JobRow.cost_currency,
+    _LAST_STEP.label("last_step"),
+)
+
+
+class JobQueries(CheckpointQueries):
+    """Queries that answer with jobs and what belongs to a job as a whole."""
+
+    def job(self, job_id: str) -> Job:
+        """Give a job whole, as it was saved: checkpoints in step order, events in order of time."""
+        row = self._job_row(job_id)
+        return job_from(row, self._events(row["job_key"]), self.checkpoints(job_id))
+
+    def job_without_checkpoints(self, job_id: str) -> Job:
+        """Give a job with its document and events, its list of checkpoints empty."""
+        row = self._job_row(job_id)
+        return job_from(row, self._events(row["job_key"]))
+
+    def _job_row(self, job_id: str) -> Any:
+        row = self._execute(_JOB, {"job_id": job_id}).mappings().first()
+        if row is None:
+            raise JobNotFound(job_id)
+        return row
+
+    def _events(self, job_key: int) -> list[Event]:
+        return [event_from(*row) for row in self._execute(_EVENTS, {"job_key": job_key})]
+
+    def jobs(
+        self,
+        *,
+        provider: str | None = None,
+        model: str | None = None,
+        status: str | None = None,
+        created_from: int | None = None,
+        created_to: int | None = None,
+        input_name: str | None = None,
+        input_sha256: str | None = None,
+        limit: int = 100,
+        page: str | None = None,
+    ) -> JobPage:
+        """Give a page of jobs, the newest ``created_at`` first, then as they were archived.
+
+        Filters are exact and all must hold; the UNIX seconds are inclusive. ``input_name`` and
+        ``input_sha256`` find the jobs an archived input added to. ``page`` is an earlier answer's
+        ``next_page``: pages neither skip nor repeat a job while others are archived.
+        """
+        if limit < 1:
+            raise InvalidArgument("limit is at least 1")
+        statement = _narrowed(
+            _SUMMARY,
+            provider=provider,
+            model=model,
+            status=status,
+            created_from=created_from,
+            created_to=created_to,
+            input_name=input_name,
+            input_sha256=input_sha256,
+        )
+        if page is not None:
+            created_at, job_key = _place(page)
+            statement = statement.where(
+                or_(
+                    JobRow.created_at < created_at,
+                    and_(JobRow.created_at == created_at, JobRow.job_key > job_key),
+                )
+            )
+        rows = self._execute(
+            statement.order_by(JobRow.created_at.desc(), JobRow.job_key).limit(limit + 1)
+        ).all()
+        shown = rows[:limit]
+        following = f"{shown[-1].created_at}-{shown[-1].job_key}" if len(rows) > limit else None
+        return JobPage([JobSummary(*row[1:]) for row in shown], following)
+
+    def count_jobs(
+        self,
+        *,
+        provider: str | None = None,
+        model: str | None = None,
+        status: str | None = None,
+        created_from: int | None = None,
+        created_to: int | None = None,
+        input_name: str | None = None,
+        input_sha256: str | None = None,
+    ) -> int:
+        """Count the jobs that `jobs` would give over all its pages."""
+        statement = _narrowed(
+            select(func.count()).select_from(JobRow),
+            provider=provider,
+            model=model,
+            status=status,
+            created_from=created_from,
+            created_to=created_to,
+            input_name=input_name,
+            input_sha256=input_sha256,
+        )
+        return self._execute(statement).scalar_one()
+
+    def states(self, job_id: str) -> list[StateRecord]:
+        """Give the statuses a job is known to have had, by revision, one a (revision, status)."""
+        rows = self._execute(_STATES, {"job_key": self._job_key(job_id)})
+        return [StateRecord(*row) for row in rows]
+
+    def inputs(self, job_id: str) -> list[InputRecord]:
+        """Give the inputs that added something to a job, the earliest archived first."""
+        rows = self._execute(_INPUTS, {"job_key": self._job_key(job_id)})
+        return [InputRecord(*row) for row in rows]
+
+
+def _narrowed(
+    statement: Select[Any],
+    *,
+    provider: str | None,
+    model: str | None,
+    status: str | None,
+    created_from: int | None,
+    created_to: int | None,
+    input_name: str | None,
+    input_sha256: str | None,
+) -> Select[Any]:
+    if provider is not None:
+        statement = statement.where(JobRow.provider == provider)
+    if model is not None:
+        statement = statement.where(JobRow.model == model)
+    if status is not None:
+        statement = statement.where(JobRow.status == status)
+    if created_from is not None:
+        statement = statement.where(JobRow.created_at >= created_from)
+    if created_to is not None:
+        statement = statement.where(JobRow.created_at <= created_to)
+    if input_name is not None or input_sha256 is not None:
+        of_input = [InputRow.job_key == JobRow.job_key]
+        if input_name is not None:
+            of_input.append(InputRow.name == input_name)
+        if input_sha256 is not None:
+            of_input.append(InputRow.sha256 == input_sha256)
+        statement = statement.where(exists().where(*of_input))
+    return statement
+
+
+def _place(page: str) -> tuple[int, int]:
+    created_at, _, job_key = page.partition("-")
+    longest = 19  # digits of a 63-bit number
+    if created_at.isdecimal() and job_key.isdecimal() and max(len(created_at), len(job_key)) <= longest:
+        return int(created_at), int(job_key)
+    raise InvalidArgument("page is what an earlier answer gave as its next_page")

@@ -1,0 +1,151 @@
+"""What every group of queries needs: the session's connection, the schema, a job's key."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from sqlalchemy import bindparam, select
+
+from tuneledger.engine import check_suitable, schema_options
+from tuneledger.engine.opening import DEFAULT_SCHEMA, schema_of
+from tuneledger.errors import AmbiguousJob, JobNotFound
+from tuneledger.models import CANONICAL_METRIC_NAMES
+from tuneledger.tables import JobMetricRow, JobRow, MetricNameRow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from sqlalchemy import Executable
+    from sqlalchemy.engine import Connection, CursorResult
+    from sqlalchemy.orm import Session
+
+__all__ = ["Scope", "portions"]
+
+T = TypeVar("T")
+
+_MOST_PARAMETERS = 10_000
+"""SQLite takes 32,766 parameters a statement by default, PostgreSQL 65,535."""
+
+_JOB_KEY = select(JobRow.job_key).where(JobRow.job_id == bindparam("job_id"))
+_WITH_PREFIX = (
+    select(JobRow.job_id)
+    .where(JobRow.job_id >= bindparam("first"), JobRow.job_id < bindparam("last"))
+    .order_by(JobRow.job_id)
+    .limit(6)
+)
+_JOB_KEYS = select(JobRow.job_id, JobRow.job_key).where(
+    JobRow.job_id.in_(bindparam("job_ids", expanding=True))
+)
+_ALL_JOB_KEYS = select(JobRow.job_id, JobRow.job_key).order_by(JobRow.job_key)
+_NAMES_OF_JOB = (
+    select(MetricNameRow.name_id, MetricNameRow.name)
+    .join(JobMetricRow, JobMetricRow.name_id == MetricNameRow.name_id)
+    .where(JobMetricRow.job_key == bindparam("job_key"))
+)
+_SERIES_OF_JOBS = (
+    select(JobMetricRow.job_key, MetricNameRow.name_id, MetricNameRow.name)
+    .join(MetricNameRow, JobMetricRow.name_id == MetricNameRow.name_id)
+    .where(
+        JobMetricRow.job_key.in_(bindparam("job_keys", expanding=True)),
+        MetricNameRow.canonical == bindparam("canonical"),
+    )
+)
+
+
+class Scope:
+    """A session and the PostgreSQL schema it reads and writes in; it never commits, never rolls back.
+
+    ``schema`` is the one that the session's engine names, else ``tuneledger``; it has no meaning on SQLite.
+    Raises `UnsuitableConnection` where the session's connection lacks what the archive rests on.
+    """
+
+    def __init__(self, session: Session, *, schema: str | None = None, checked: bool = False) -> None:
+        """Work in ``session``; ``checked`` says that `tuneledger.Archive` made it and it need not be looked at."""
+        self._session = session
+        self._checked = checked
+        self._asked_schema = schema
+
+    @property
+    def _connection(self) -> Connection:
+        connection = self._session.connection()
+        if not self._checked:
+            check_suitable(connection, write=False)
+            self._checked = True
+        return connection
+
+    @property
+    def _schema(self) -> str | None:
+        connection = self._session.connection()
+        if connection.dialect.name == "sqlite":
+            return None
+        return self._asked_schema or schema_of(connection.get_execution_options()) or DEFAULT_SCHEMA
+
+    def _execute(self, statement: Executable, parameters: Any = None) -> CursorResult[Any]:
+        connection = self._connection
+        return connection.execute(statement, parameters, execution_options=schema_options(self._schema))
+
+    def _pairs(self, statement: Executable, parameters: Any = None) -> dict[Any, Any]:
+        """Give the rows of a statement of two columns as a dict."""
+        return dict(self._execute(statement, parameters).tuples().all())
+
+    # -- jobs by name -----------------------------------------------------------------------
+
+    def _job_key(self, job_id: str) -> int:
+        key = self._execute(_JOB_KEY, {"job_id": job_id}).scalar()
+        if key is None:
+            raise JobNotFound(job_id)
+        return key
+
+    def _job_keys(self, job_ids: Iterable[str] | None) -> dict[str, int]:
+        """Give the keys of jobs in the order asked for; of every job, oldest archived first, for None."""
+        if job_ids is None:
+            return self._pairs(_ALL_JOB_KEYS)
+        asked = list(dict.fromkeys(job_ids))
+        found: dict[str, int] = {}
+        for some in portions(asked):
+            found.update(self._pairs(_JOB_KEYS, {"job_ids": some}))
+        for job_id in asked:
+            if job_id not in found:
+                raise JobNotFound(job_id)
+        return {job_id: found[job_id] for job_id in asked}
+
+    def job_id(self, prefix: str) -> str:
+        """Complete a job's id from its beginning; a whole id stands for itself, also where others go on from it.
+
+        Raises `JobNotFound` when none begins so, `AmbiguousJob` when several do.
+        """
+        # Ids sort by code point on both engines: what begins so lies between here and the next text.
+        last = prefix + chr(0x10FFFF)
+        found = tuple(self._execute(_WITH_PREFIX, {"first": prefix, "last": last}).scalars())
+        if not found or not prefix:
+            raise JobNotFound(prefix)
+        if found[0] == prefix or len(found) == 1:
+            return found[0]
+        raise AmbiguousJob(prefix, found)
+
+    # -- metrics by name --------------------------------------------------------------------
+
+    def _names_of(self, job_key: int) -> dict[int, str]:
+        return self._pairs(_NAMES_OF_JOB, {"job_key": job_key})
+
+    def _series_of(self, job_keys: Iterable[int], metric: str) -> dict[int, tuple[int, str]]:
+        """Find the series that answers to ``metric`` in each job: job_key to (name_id, name).
+
+        The name itself goes before one it stands for, that before the alphabet; jobs without any are left out.
+        """
+        canonical = CANONICAL_METRIC_NAMES.get(metric, metric)
+        found: dict[int, tuple[int, str]] = {}
+        ranks: dict[int, tuple[bool, bool, str]] = {}
+        for some in portions(list(job_keys)):
+            rows = self._execute(_SERIES_OF_JOBS, {"job_keys": some, "canonical": canonical}).tuples()
+            for job_key, name_id, name in rows:
+                rank = (name != metric, name != canonical, name)
+                if job_key not in ranks or rank < ranks[job_key]:
+                    ranks[job_key] = rank
+                    found[job_key] = (name_id, name)
+        return found
+
+
+def portions(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    for first in range(0, len(items), _MOST_PARAMETERS):
+        yield items[first : first + _MOST_PARAMETERS]

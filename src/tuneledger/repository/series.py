@@ -1,0 +1,129 @@
+"""Series: one metric of jobs as columns, whole or thinned out for a picture."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import bindparam, func, or_, select
+
+from tuneledger.errors import InvalidArgument
+from tuneledger.mapping import metric_from
+from tuneledger.repository.checkpoints import _bounds
+from tuneledger.repository.records import Series
+from tuneledger.repository.scope import Scope
+from tuneledger.tables import MetricRow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["SeriesQueries"]
+
+_IN_RANGE = (
+    MetricRow.job_key == bindparam("job_key"),
+    MetricRow.name_id == bindparam("name_id"),
+    MetricRow.step_number >= bindparam("first_step"),
+    MetricRow.step_number <= bindparam("last_step"),
+)
+_SERIES = (
+    select(MetricRow.step_number, MetricRow.value, MetricRow.kind)
+    .where(*_IN_RANGE)
+    .order_by(MetricRow.step_number)
+)
+_ENDS = select(func.min(MetricRow.step_number), func.max(MetricRow.step_number)).where(
+    *_IN_RANGE, MetricRow.value.is_not(None)
+)
+_NUMBERS = (
+    select(
+        MetricRow.step_number.label("step_number"),
+        MetricRow.value.label("value"),
+        ((MetricRow.step_number - bindparam("first_step")) // bindparam("width")).label("bucket"),
+    )
+    .where(*_IN_RANGE, MetricRow.value.is_not(None))
+    .cte("numbers")
+)
+_EXTREMES = (
+    select(
+        _NUMBERS.c.bucket.label("bucket"),
+        func.min(_NUMBERS.c.value).label("low"),
+        func.max(_NUMBERS.c.value).label("high"),
+    )
+    .group_by(_NUMBERS.c.bucket)
+    .cte("extremes")
+)
+# Of equal extremes in a bucket the first stands for all.
+_THINNED = (
+    select(func.min(_NUMBERS.c.step_number), _NUMBERS.c.value)
+    .join(_EXTREMES, _EXTREMES.c.bucket == _NUMBERS.c.bucket)
+    .where(or_(_NUMBERS.c.value == _EXTREMES.c.low, _NUMBERS.c.value == _EXTREMES.c.high))
+    .group_by(_NUMBERS.c.bucket, _NUMBERS.c.value)
+)
+_AT_ENDS = select(MetricRow.step_number, MetricRow.value).where(
+    MetricRow.job_key == bindparam("job_key"),
+    MetricRow.name_id == bindparam("name_id"),
+    MetricRow.step_number.in_(bindparam("ends", expanding=True)),
+)
+
+_FEWEST_POINTS = 2
+
+
+class SeriesQueries(Scope):
+    """Queries that answer with columns."""
+
+    def metric_names(self, job_id: str) -> list[str]:
+        """Give the names of the metrics that any checkpoint of a job carries, in alphabetical order."""
+        return sorted(self._names_of(self._job_key(job_id)).values())
+
+    def series(
+        self,
+        job_ids: Iterable[str],
+        metric: str,
+        *,
+        first_step: int | None = None,
+        last_step: int | None = None,
+        points: int | None = None,
+    ) -> dict[str, Series]:
+        """Give a metric of jobs as columns in step order, by job id; jobs without the metric are left out.
+
+        The steps are inclusive. A job may report the metric under a name that stands for it. With
+        ``points`` (2 or more) a longer series is thinned out to at most so many: its first and last
+        number and the lowest and highest number of each of equally wide ranges of steps, so that no spike is
+        lost; what is no number is left out then.
+        """
+        if points is not None and points < _FEWEST_POINTS:
+            raise InvalidArgument(f"points is at least {_FEWEST_POINTS}")
+        keys = self._job_keys(job_ids)
+        series = self._series_of(keys.values(), metric)
+        first, last = _bounds(first_step, last_step)
+        found: dict[str, Series] = {}
+        for job_id, job_key in keys.items():
+            if job_key in series:
+                name_id, name = series[job_key]
+                range_of = {"job_key": job_key, "name_id": name_id, "first_step": first, "last_step": last}
+                steps, values = self._columns(range_of, points)
+                found[job_id] = Series(job_id, name, steps, values)
+        return found
+
+    def _columns(self, range_of: dict[str, int], points: int | None) -> tuple[list[int], list[float | None]]:
+        if points is None:
+            rows = self._execute(_SERIES, range_of).all()
+        else:
+            rows = self._execute(_SERIES.limit(points + 1), range_of).all()
+            if len(rows) > points:
+                return self._thinned(range_of, points)
+        return [row[0] for row in rows], [metric_from(row[1], row[2]) for row in rows]
+
+    def _thinned(self, range_of: dict[str, int], points: int) -> tuple[list[int], list[float | None]]:
+        first, last = self._execute(_ENDS, range_of).one()
+        if first is None:
+            return [], []
+        found = self._pairs(
+            _AT_ENDS,
+            {"job_key": range_of["job_key"], "name_id": range_of["name_id"], "ends": [first, last]},
+        )
+        buckets = (points - 2) // 2
+        if buckets:
+            width = -(-(last - first + 1) // buckets)
+            inner = {**range_of, "first_step": first, "last_step": last, "width": width}
+            found.update(self._pairs(_THINNED, inner))
+        steps = sorted(found)
+        return steps, [found[step] for step in steps]

@@ -1,0 +1,161 @@
+"""Databases of both engines, real records and Hypothesis' profiles for every test.
+
+`database_url` runs a test on each engine, `empty_database_url` on one that was never migrated. Migrating is
+slow: it happens once a session, and each test gets a copy.
+"""
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+import postgres_server
+import sample_files
+from tuneledger import schema
+from tuneledger.engine import open_engine
+
+ENGINES = ("sqlite", "postgresql")
+
+# One database serves all examples of a property, which therefore take ids of their own. And a slow
+# machine is no bug.
+_SUPPRESSED = (HealthCheck.function_scoped_fixture, HealthCheck.too_slow)
+# CI tries the same examples each time: it judges a change, and what it finds must come from that change.
+# People and the long run draw new ones.
+settings.register_profile(
+    "default",
+    max_examples=50,
+    deadline=None,
+    derandomize=os.environ.get("CI") == "true",
+    print_blob=True,
+    suppress_health_check=_SUPPRESSED,
+)
+settings.register_profile(
+    "long",
+    max_examples=2000,
+    deadline=None,
+    derandomize=False,
+    print_blob=True,
+    suppress_health_check=_SUPPRESSED,
+)
+settings.load_profile("long" if os.environ.get("TUNELEDGER_LONG") == "1" else "default")
+
+
+def pytest_configure() -> None:
+    """Refuses to call a CI run good that left the real records out."""
+    if os.environ.get("CI") == "true" and not sample_files.FOLDER.is_dir():
+        raise pytest.UsageError(f"no folder {sample_files.FOLDER} (TUNELEDGER_SAMPLES), which CI must have")
+
+
+def pytest_report_header() -> str:
+    """Says which PostgreSQL the results are about."""
+    return f"postgresql: {postgres_server.description()}"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(config: pytest.Config) -> None:
+    """Starts the one server before there are workers, which find its URL in the environment they inherit."""
+    stack = ExitStack()
+    config.add_cleanup(stack.close)
+    os.environ[postgres_server.VARIABLE] = stack.enter_context(postgres_server.some_server())
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out what reads real records where there are none."""
+    if sample_files.FOLDER.is_dir():
+        return
+    kept = [item for item in items if not item.get_closest_marker("samples")]
+    config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("samples")])
+    items[:] = kept
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keeps a test away from the archive of whoever runs it, and from that of other tests."""
+    home = tmp_path_factory.getbasetemp() / "homes" / secrets.token_hex(8)
+    monkeypatch.delenv("TUNELEDGER_DATABASE_URL", raising=False)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("XDG_DATA_HOME", str(home / "data"))
+
+
+@pytest.fixture
+def samples() -> Path:
+    """The folder of real records; only for tests marked `samples`."""
+    return sample_files.FOLDER
+
+
+@pytest.fixture(scope="session")
+def postgres_server_url() -> Iterator[str]:
+    """A server that may CREATE DATABASE; the same for all workers."""
+    with postgres_server.some_server() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def _postgres_template(postgres_server_url: str) -> Iterator[str]:
+    with postgres_server.new_database(postgres_server_url) as url:
+        _migrate(url)
+        yield url
+
+
+@pytest.fixture
+def postgres_url(postgres_server_url: str, _postgres_template: str) -> Iterator[str]:
+    """A migrated PostgreSQL database of the test's own."""
+    with postgres_server.new_database(postgres_server_url, template=_postgres_template) as url:
+        yield url
+
+
+@pytest.fixture
+def empty_postgres_url(postgres_server_url: str) -> Iterator[str]:
+    """An empty PostgreSQL database of the test's own."""
+    with postgres_server.new_database(postgres_server_url) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def _sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("template") / "template.db"
+    _migrate(f"sqlite:///{path}")
+    left_open = list(path.parent.glob("template.db-*"))
+    assert not left_open, f"the engine was not closed: {left_open}"
+    return path
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path, _sqlite_template: Path) -> str:
+    """A migrated SQLite file of the test's own, `tmp_path / "ledger.db"`."""
+    shutil.copy(_sqlite_template, tmp_path / "ledger.db")
+    return f"sqlite:///{tmp_path / 'ledger.db'}"
+
+
+@pytest.fixture
+def empty_sqlite_url(tmp_path: Path) -> str:
+    """An SQLite file that does not exist yet, `tmp_path / "empty.db"`."""
+    return f"sqlite:///{tmp_path / 'empty.db'}"
+
+
+@pytest.fixture(params=ENGINES)
+def database_url(request: pytest.FixtureRequest) -> str:
+    """A migrated database of the test's own; the test runs once on each engine."""
+    url: str = request.getfixturevalue({"sqlite": "sqlite_url", "postgresql": "postgres_url"}[request.param])
+    return url
+
+
+@pytest.fixture(params=ENGINES)
+def empty_database_url(request: pytest.FixtureRequest) -> str:
+    """A database nobody migrated yet; the test runs once on each engine."""
+    fixtures = {"sqlite": "empty_sqlite_url", "postgresql": "empty_postgres_url"}
+    url: str = request.getfixturevalue(fixtures[request.param])
+    return url
+
+
+def _migrate(url: str) -> None:
+    engine = open_engine(url)
+    try:
+        schema.upgrade(engine)
+    finally:
+        engine.dispose()

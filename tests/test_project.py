@@ -1,0 +1,169 @@
+import importlib.metadata
+import importlib.resources
+import shutil
+import subprocess
+import sys
+import tomllib
+import types
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import tuneledger
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+BIN = Path(sys.executable).parent
+TREES = {ROOT / "src/tuneledger": "tuneledger", ROOT / "migrations": "tuneledger.migrations"}
+
+
+def run(*command: str | Path, cwd: Path) -> str:
+    """What a command prints, which must succeed."""
+    ended = subprocess.run(
+        command, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, f"{command} in {cwd}:\n{ended.stdout}\n{ended.stderr}"
+    return ended.stdout
+
+
+def test_import_contracts() -> None:
+    """Every import goes down the layers, and SQLAlchemy and Alembic stay where they belong."""
+    run(BIN / "lint-imports", "--no-logo", "--no-cache", cwd=ROOT)
+
+
+def test_every_package_is_listed() -> None:
+    """pyproject.toml lists each folder of the two source trees that holds Python or data."""
+    found = set()
+    for top, name in TREES.items():
+        files = (path for path in top.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+        found |= {".".join((name, *path.parent.relative_to(top).parts)) for path in files}
+    assert found == set(PROJECT["tool"]["setuptools"]["packages"])
+
+
+def test_typed() -> None:
+    """Type checkers of dependent projects read our annotations."""
+    assert importlib.resources.files("tuneledger").joinpath("py.typed").is_file()
+
+
+def test_all_is_complete() -> None:
+    """`__all__` is sorted, each of its names is there, and so is each public name of the package in it."""
+    names = tuneledger.__all__
+    assert list(names) == sorted(set(names))
+    for name in names:
+        assert getattr(tuneledger, name) is not None
+    public = {
+        name
+        for name, value in vars(tuneledger).items()
+        if not name.startswith("_") and not isinstance(value, types.ModuleType)
+    }
+    assert public <= set(names)
+
+
+def test_version_is_that_of_the_project() -> None:
+    """`tuneledger --version` and the metadata say what pyproject.toml says."""
+    version = PROJECT["project"]["version"]
+    assert importlib.metadata.version("tuneledger") == version
+    assert tuneledger.__version__ == version
+    assert version in run(BIN / "tuneledger", "--version", cwd=ROOT)
+
+
+@pytest.mark.parametrize("statement", ["import tuneledger", "import tuneledger.cli"])
+def test_importing_leaves_alembic_alone(statement: str, tmp_path: Path) -> None:
+    """Alembic costs start-up time, so no import of ours loads it."""
+    listing = run(sys.executable, "-c", f"{statement}; import sys; print(*sys.modules)", cwd=tmp_path)
+    assert "tuneledger" in listing.split()
+    assert "alembic" not in listing.split()
+
+
+def test_reading_leaves_alembic_alone(sqlite_url: str, tmp_path: Path) -> None:
+    """Alembic is for migrating: a command that reads does not load it, and one that migrates does."""
+    program = """
+import sys
+from tuneledger.cli import main
+try:
+    main()
+except SystemExit as exit:
+    assert not exit.code, exit.code
+print("\\nalembic" if "alembic" in sys.modules else "\\nnone")
+"""
+    read = run(sys.executable, "-c", program, "jobs", "--db", sqlite_url, cwd=tmp_path)
+    assert read.splitlines()[-1] == "none"
+    migrated = run(sys.executable, "-c", program, "db", "upgrade", "--db", "new.db", cwd=tmp_path)
+    assert migrated.splitlines()[-1] == "alembic"
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built from a copy of the tree, because setuptools leaves things where it builds."""
+    return _build("wheel", _copy_of_tree(tmp_path_factory.mktemp("wheel")))
+
+
+@pytest.fixture(scope="session")
+def wheel_command(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`tuneledger` from that wheel alone, in an empty environment."""
+    environment = tmp_path_factory.mktemp("environment")
+    run(sys.executable, "-m", "venv", environment, cwd=environment)
+    run(environment / "bin/python", "-m", "pip", "install", "--quiet", wheel, cwd=environment)
+    return environment / "bin/tuneledger"
+
+
+@pytest.mark.xdist_group("packaging")
+def test_wheel_holds_every_file(wheel: Path) -> None:
+    """Each file of the source trees is in the wheel: modules, migrations, their template and the examples."""
+    wanted = {
+        f"{name.replace('.', '/')}/{path.relative_to(top).as_posix()}"
+        for top, name in TREES.items()
+        for path in top.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert {"tuneledger/migrations/env.py", "tuneledger/migrations/script.py.mako"} <= wanted
+    assert any(name.startswith("tuneledger/examples/") and name.endswith(".json") for name in wanted)
+    assert {name for name in _names(wheel) if ".dist-info/" not in name} == wanted
+
+
+@pytest.mark.xdist_group("packaging")
+def test_sdist_builds_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
+    """Whether the wheel was built from the repository or from the sdist makes no difference."""
+    sdist = _build("sdist", _copy_of_tree(tmp_path))
+    run(sys.executable, "-m", "tarfile", "--extract", sdist, tmp_path / "sdist", cwd=tmp_path)
+    (unpacked,) = (tmp_path / "sdist").iterdir()
+    assert _names(_build("wheel", unpacked)) == _names(wheel)
+
+
+@pytest.mark.xdist_group("packaging")
+@pytest.mark.parametrize("installed", ["wheel", "editable"])
+def test_installed_command_works_from_any_folder(
+    installed: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """Migrations are found from an empty folder, from the wheel in an empty environment as in a checkout."""
+    command = request.getfixturevalue("wheel_command") if installed == "wheel" else BIN / "tuneledger"
+    assert PROJECT["project"]["version"] in run(command, "--version", cwd=tmp_path)
+    run(command, "db", "upgrade", "--db", "x.db", cwd=tmp_path)
+    run(command, "db", "current", "--db", "x.db", cwd=tmp_path)
+    run(command, "jobs", "--db", "x.db", cwd=tmp_path)
+    assert (tmp_path / "x.db").is_file()
+
+
+@pytest.mark.xdist_group("packaging")
+def test_core_install_is_light(wheel_command: Path, tmp_path: Path) -> None:
+    """The core needs no PostgreSQL driver, no greenlet and nothing heavy."""
+    listing = run(wheel_command.with_name("python"), "-m", "pip", "list", "--format=freeze", cwd=tmp_path)
+    installed = {line.partition("==")[0].lower().replace("_", "-") for line in listing.splitlines()}
+    assert {"tuneledger", "sqlalchemy", "alembic", "pydantic", "typer", "platformdirs"} <= installed
+    assert not installed & {"psycopg", "psycopg-binary", "numpy", "pandas", "greenlet"}
+
+
+def _copy_of_tree(folder: Path) -> Path:
+    unwanted = shutil.ignore_patterns(".*", "build", "dist", "*.egg-info", "__pycache__", "*.db*")
+    return shutil.copytree(ROOT, folder / "tree", ignore=unwanted)
+
+
+def _build(what: str, tree: Path) -> Path:
+    program = f"from setuptools import build_meta; print(); print(build_meta.build_{what}('dist'))"
+    return tree / "dist" / run(sys.executable, "-c", program, cwd=tree).splitlines()[-1]
+
+
+def _names(wheel: Path) -> list[str]:
+    with zipfile.ZipFile(wheel) as archive:
+        return sorted(archive.namelist())
