@@ -104,7 +104,7 @@ class Status:
 
 @cache
 def revisions() -> tuple[str, ...]:
-    """Give every revision this release knows, oldest first. They are numbered: 0001, 0002, …"""
+    """Give every revision this release knows, oldest first. They are numbered from 0001."""
     versions = resources.files("tuneledger.migrations") / "versions"
     numbers = {entry.name.partition("_")[0] for entry in versions.iterdir()}
     return tuple(sorted(number for number in numbers if number.isdigit()))
@@ -118,39 +118,42 @@ def head() -> str:
 def status(connection: Connection) -> Status:
     """Tell the state of the schema behind ``connection``. Reads the catalog only, changes nothing."""
     names = _relations(connection)
-    ours = set(Base.metadata.tables)
-    newest = head()
     if VERSION_TABLE not in names:
-        if not names:
-            return Status(State.EMPTY, None, newest)
-        if ours <= names:
-            return Status(State.BROKEN, None, newest, f"no table {VERSION_TABLE}")
-        return Status(State.FOREIGN, None, newest, f"it holds {', '.join(sorted(names)[:5])}")
-    found = (
-        connection.execute(
-            text(f"SELECT version_num FROM {_qualified(connection, VERSION_TABLE)}")  # noqa: S608 - our own name
-        )
-        .scalars()
-        .all()
-    )
-    if len(found) > 1:
-        return Status(State.BROKEN, None, newest, "several revisions at once")
+        return _without_revision(names)
+    query = f"SELECT version_num FROM {_qualified(connection, VERSION_TABLE)}"  # noqa: S608 - our own name
+    found = connection.execute(text(query)).scalars().all()
     if not found:
-        left = sorted(names & ours)
-        if left:
-            return Status(State.BROKEN, None, newest, f"no revision, but tables: {', '.join(left[:5])}")
-        return Status(State.EMPTY, None, newest)
-    revision = found[0]
-    if revision in revisions():
-        if revision != newest:
-            return Status(State.BEHIND, revision, newest)
-        missing = sorted(ours - names)
-        if missing:
-            return Status(State.BROKEN, revision, newest, f"missing: {', '.join(missing)}")
-        return Status(State.CURRENT, revision, newest)
-    if revision.isdigit() and revision > newest:
-        return Status(State.AHEAD, revision, newest)
-    return Status(State.BROKEN, None, newest, "its revision is none of ours")
+        return _downgraded_to_base(names)
+    return _at_revision(found[0] if len(found) == 1 else " and ".join(sorted(found)), names)
+
+
+def _without_revision(names: set[str]) -> Status:
+    if not names:
+        return Status(State.EMPTY, None, head())
+    if set(Base.metadata.tables) <= names:
+        return Status(State.BROKEN, None, head(), f"no table {VERSION_TABLE}")
+    return Status(State.FOREIGN, None, head(), f"it holds {', '.join(sorted(names)[:5])}")
+
+
+def _downgraded_to_base(names: set[str]) -> Status:
+    left = sorted(names & set(Base.metadata.tables))
+    if left:
+        return Status(State.BROKEN, None, head(), f"no revision, but tables: {', '.join(left[:5])}")
+    return Status(State.EMPTY, None, head())
+
+
+def _at_revision(revision: str, names: set[str]) -> Status:
+    newest = head()
+    if revision not in revisions():
+        if revision.isdigit() and revision > newest:
+            return Status(State.AHEAD, revision, newest)
+        return Status(State.BROKEN, None, newest, f"revision {revision} is none of ours")
+    if revision != newest:
+        return Status(State.BEHIND, revision, newest)
+    missing = sorted(set(Base.metadata.tables) - names)
+    if missing:
+        return Status(State.BROKEN, revision, newest, f"missing: {', '.join(missing)}")
+    return Status(State.CURRENT, revision, newest)
 
 
 def require_current(connection: Connection, place: str) -> None:
@@ -163,11 +166,15 @@ def require_current(connection: Connection, place: str) -> None:
 def _relations(connection: Connection) -> set[str]:
     """Give the names of all tables and views in the place that is ours."""
     if connection.dialect.name == "sqlite":
-        query = "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
+        query = (
+            "SELECT name FROM sqlite_master "
+            "WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
+        )
         return set(connection.exec_driver_sql(query).scalars())
     # The catalog itself, for information_schema hides what a role may not read.
     query = (
-        "SELECT c.relname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
+        "SELECT c.relname FROM pg_catalog.pg_class c "
+        "JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
         "WHERE n.nspname = :schema AND c.relkind IN ('r', 'p', 'v', 'm', 'f')"
     )
     return set(connection.execute(text(query), {"schema": _schema(connection)}).scalars())

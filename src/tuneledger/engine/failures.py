@@ -69,8 +69,8 @@ _ADVICE: dict[type[TuneledgerError], str] = {
     DatabaseBusy: "others hold a lock that this needs, or the server is overloaded; try again",
     DatabaseFull: "no space is left for the database; nothing of the transaction was written",
     DatabaseReadOnly: "the database can only be read here; check the file's permissions or the role",
-    PermissionDenied: "the database role may not do that; ask for the role that may, see `tuneledger db roles`",
-    DatabaseDamaged: "not an SQLite database, or a damaged one; `tuneledger verify` tells what is still whole",
+    PermissionDenied: "the database role may not do that; `tuneledger db roles` names those that may",
+    DatabaseDamaged: "no SQLite database, or a damaged one; `tuneledger verify` tells what is still whole",
     SchemaBroken: "a table or a column is missing; `tuneledger db check` lists what differs",
     DatabaseError: "the database refused the statement",
 }

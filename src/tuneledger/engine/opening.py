@@ -72,7 +72,7 @@ def locate(location: str | os.PathLike[str] | URL, schema: str | None = None) ->
     backend = url.get_backend_name()
     if backend == "sqlite":
         if not url.database or url.database == ":memory:":
-            return Location(URL.create("sqlite+pysqlite"), _no_schema(schema))
+            return _without_schema(URL.create("sqlite+pysqlite"), schema)
         return _located_file(url.database, schema)
     if backend in {"postgresql", "postgres"}:
         asked = url.query.get("schema")
@@ -86,12 +86,13 @@ def locate(location: str | os.PathLike[str] | URL, schema: str | None = None) ->
 def _located_file(path: str, schema: str | None) -> Location:
     if not path or "\0" in path:
         raise InvalidArgument("not a file's path: it is empty or contains a NUL character")
-    return Location(URL.create("sqlite+pysqlite", database=path), _no_schema(schema))
+    return _without_schema(URL.create("sqlite+pysqlite", database=path), schema)
 
 
-def _no_schema(schema: str | None) -> None:
+def _without_schema(url: URL, schema: str | None) -> Location:
     if schema is not None:
         raise InvalidArgument("--schema belongs to PostgreSQL; an SQLite file holds one archive")
+    return Location(url, None)
 
 
 def _identifier(name: str) -> str:
@@ -145,7 +146,7 @@ def _guard_against_fork(engine: Engine) -> None:
         record.info["pid"] = os.getpid()
 
     @event.listens_for(engine, "checkout")
-    def compare(_connection: object, record: ConnectionPoolEntry, proxy: Any) -> None:
+    def compare(_connection: object, record: Any, proxy: Any) -> None:
         if record.info["pid"] != os.getpid():
             # Forgotten, not closed: closing would tell the server that the parent is leaving.
             record.dbapi_connection = proxy.dbapi_connection = None

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
 from tuneledger import json_text
+from tuneledger.models.archived import ArchivedModel
 from tuneledger.models.values import (
     MetricName,
     MetricValue,
@@ -33,27 +32,7 @@ val_loss; Bedrock: training_loss, validation_loss; TRL: mean_token_accuracy). Na
 they came; queries take either."""
 
 
-class _Archived(BaseModel):
-    """Behaviour of everything that is stored: strict, unchangeable, compared by exact content."""
-
-    model_config = ConfigDict(
-        strict=True, frozen=True, extra="allow", ser_json_inf_nan="constants", hide_input_in_errors=True
-    )
-
-    def __eq__(self, other: object) -> bool:
-        """Tell whether ``other`` would be stored identically: NaN equals NaN, 0.0 is not -0.0."""
-        if type(other) is not type(self):
-            return NotImplemented
-        return self._content() == other._content()  # type: ignore[attr-defined]
-
-    def __hash__(self) -> int:
-        return hash(self._content())
-
-    def _content(self) -> str:
-        raise NotImplementedError  # pragma: no cover - each model below says what its content is
-
-
-class MetricOut(_Archived):
+class MetricOut(ArchivedModel):
     """The metrics of one checkpoint: an open set of named doubles.
 
     Four states are kept apart for each: absent (not in ``model_fields_set``), null (None), a number,
@@ -77,13 +56,14 @@ class MetricOut(_Archived):
             present.update(self.__pydantic_extra__)
         return present
 
-    def _content(self) -> str:
+    def canonical_text(self) -> str:
+        """Give the text that two equal ones share."""
         values = self.named_values()
         placeholders = sorted(name for name, value in values.items() if isinstance(value, Placeholder))
         return json_text.canonical([values, placeholders])
 
 
-class CheckpointOut(_Archived):
+class CheckpointOut(ArchivedModel):
     """One checkpoint of a job: the metrics at a step. Unknown fields are kept as they came."""
 
     __pydantic_extra__: dict[str, UnknownValue]
@@ -92,7 +72,8 @@ class CheckpointOut(_Archived):
     step_number: StepNumber
     created_at: UnixSeconds
 
-    def _content(self) -> str:
+    def canonical_text(self) -> str:
+        """Give the text that two equal ones share."""
         return json_text.canonical(
-            [self.step_number, self.created_at, self.metrics._content(), self.__pydantic_extra__ or {}]
+            [self.step_number, self.created_at, self.metrics.canonical_text(), self.__pydantic_extra__ or {}]
         )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any, Final
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from tuneledger import json_text
-from tuneledger.models.checkpoint import CheckpointOut, _Archived
+from tuneledger.models.archived import ArchivedModel
+from tuneledger.models.checkpoint import CheckpointOut
 from tuneledger.models.values import (
     FiniteNumber,
     JobId,
@@ -23,7 +25,22 @@ from tuneledger.models.values import (
 __all__ = ["FINAL_STATUSES", "Event", "Job", "is_final"]
 
 FINAL_STATUSES: Final = frozenset(
-    ["success", "succeeded", "completed", "complete", "finished", "failed", "failed_validation", "error", "user_error", "cancelled", "canceled", "killed", "stopped", "expired"]
+    {
+        "cancelled",
+        "canceled",
+        "complete",
+        "completed",
+        "error",
+        "expired",
+        "failed",
+        "failed_validation",
+        "finished",
+        "killed",
+        "stopped",
+        "succeeded",
+        "success",
+        "user_error",
+    }
 )
 """Statuses after which providers change a job no more (Mistral, OpenAI, Azure, Together, Cohere,
 MLflow; compared in lower case). Any other status, also an unknown one, is taken as not final."""
@@ -34,7 +51,7 @@ def is_final(status: str | None) -> bool:
     return status is not None and status.lower() in FINAL_STATUSES
 
 
-class Event(_Archived):
+class Event(ArchivedModel):
     """Something that happened to a job. Equal events may occur more than once. Unknown fields are kept."""
 
     __pydantic_extra__: dict[str, UnknownValue]
@@ -51,11 +68,12 @@ class Event(_Archived):
             details["data"] = self.data
         return details
 
-    def _content(self) -> str:
+    def canonical_text(self) -> str:
+        """Give the text that two equal ones share."""
         return json_text.canonical([self.name, self.created_at, self.details()])
 
 
-class Job(_Archived):
+class Job(ArchivedModel):
     """A fine-tuning job with what was recorded of it.
 
     Checkpoints are in step order, events in order of time. A step that stands twice with the same
@@ -106,14 +124,14 @@ class Job(_Archived):
     @field_validator("events")
     @classmethod
     def _in_order_of_time(cls, events: list[Event]) -> list[Event]:
-        return sorted(events, key=lambda event: (event.created_at, event._content()))
+        return sorted(events, key=lambda event: (event.created_at, event.canonical_text()))
 
     @field_validator("checkpoints")
     @classmethod
     def _each_step_once(cls, checkpoints: list[CheckpointOut]) -> list[CheckpointOut]:
         ordered = sorted(checkpoints, key=lambda checkpoint: checkpoint.step_number)
         repeated = False
-        for earlier, later in zip(ordered, ordered[1:], strict=False):
+        for earlier, later in pairwise(ordered):
             if earlier.step_number == later.step_number:
                 repeated = True
                 if earlier != later:
@@ -131,14 +149,15 @@ class Job(_Archived):
         declared = self.__dict__
         return {name: declared[name] for name in JOB_FIELDS if declared[name] is not None}
 
-    def _content(self) -> str:
+    def canonical_text(self) -> str:
+        """Give the text that two equal ones share."""
         return json_text.canonical(
             [
                 self.job_id,
                 self.fields(),
                 self.document,
-                [event._content() for event in self.events],
-                [checkpoint._content() for checkpoint in self.checkpoints],
+                [event.canonical_text() for event in self.events],
+                [checkpoint.canonical_text() for checkpoint in self.checkpoints],
             ]
         )
 

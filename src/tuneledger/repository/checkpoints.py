@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 from sqlalchemy import bindparam, exists, func, select
 from sqlalchemy.orm import aliased
@@ -14,13 +15,13 @@ from tuneledger.repository.scope import Scope, portions
 from tuneledger.tables import CheckpointRow, MetricRow
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from sqlalchemy import Select
 
     from tuneledger.models import CheckpointOut
 
-__all__ = ["CheckpointQueries", "Goal"]
+__all__ = ["CheckpointQueries", "Goal", "Selection"]
 
 Goal = Literal["min", "max"]
 
@@ -50,6 +51,26 @@ _LATEST = (
 )
 
 
+class Selection(TypedDict, total=False):
+    """Which checkpoints of a job, and how; metric names are taken as they are or by what they stand for."""
+
+    first_step: int | None
+    """The lowest step wanted, inclusive."""
+    last_step: int | None
+    """The highest step wanted, inclusive."""
+    metrics: Collection[str] | None
+    """Each checkpoint carries these metrics alone; checkpoints that have none of them come too."""
+    created_from: int | None
+    """UNIX seconds, inclusive."""
+    created_to: int | None
+    """UNIX seconds, inclusive."""
+    within: Mapping[str, tuple[float | None, float | None]] | None
+    """Metric names with the least and greatest value, inclusive, None for no bound: each must be a number
+    inside. NaN, null, infinities and placeholders never are."""
+    newest_first: bool
+    """From the highest step down."""
+
+
 class CheckpointQueries(Scope):
     """Queries that answer with checkpoints."""
 
@@ -60,64 +81,28 @@ class CheckpointQueries(Scope):
             raise CheckpointNotFound(job_id, step_number)
         return found[0]
 
-    def checkpoints(
-        self,
-        job_id: str,
-        *,
-        first_step: int | None = None,
-        last_step: int | None = None,
-        metrics: Collection[str] | None = None,
-        created_from: int | None = None,
-        created_to: int | None = None,
-        within: Mapping[str, tuple[float | None, float | None]] | None = None,
-        newest_first: bool = False,
-    ) -> list[CheckpointOut]:
+    def checkpoints(self, job_id: str, **selection: Unpack[Selection]) -> list[CheckpointOut]:
         """Give the checkpoints of a job as a list, in step order. See `stream_checkpoints`."""
-        return list(
-            chain.from_iterable(
-                self._windows(
-                    job_id, first_step, last_step, metrics, created_from, created_to, within, newest_first
-                )
-            )
-        )
+        return list(chain.from_iterable(self._windows(job_id, **selection)))
 
-    def stream_checkpoints(
-        self,
-        job_id: str,
-        *,
-        first_step: int | None = None,
-        last_step: int | None = None,
-        metrics: Collection[str] | None = None,
-        created_from: int | None = None,
-        created_to: int | None = None,
-        within: Mapping[str, tuple[float | None, float | None]] | None = None,
-        newest_first: bool = False,
-    ) -> Iterator[CheckpointOut]:
+    def stream_checkpoints(self, job_id: str, **selection: Unpack[Selection]) -> Iterator[CheckpointOut]:
         """Give the checkpoints of a job one by one, in step order, in constant memory.
 
-        ``first_step`` and ``last_step`` are inclusive, as are the UNIX seconds ``created_from`` and
-        ``created_to``. With ``metrics`` each checkpoint carries those alone (all checkpoints come, also ones
-        that have none of them). ``within`` maps metric names to inclusive (least, greatest) values, None for
-        no bound; a checkpoint comes when every one of them is a number inside: NaN, null, infinities and
-        placeholders are never inside. Metric names are taken as they are or by what they stand for
-        (``valid_loss`` finds ``eval_loss``). The transaction must stay open while the stream is read.
+        `Selection` says which. The transaction must stay open while the stream is read.
         """
-        yield from chain.from_iterable(
-            self._windows(
-                job_id, first_step, last_step, metrics, created_from, created_to, within, newest_first
-            )
-        )
+        yield from chain.from_iterable(self._windows(job_id, **selection))
 
     def _windows(
         self,
         job_id: str,
-        first_step: int | None,
-        last_step: int | None,
-        metrics: Collection[str] | None,
-        created_from: int | None,
-        created_to: int | None,
-        within: Mapping[str, tuple[float | None, float | None]] | None,
-        newest_first: bool,  # noqa: FBT001 - passed on by the two methods above, by position
+        *,
+        first_step: int | None = None,
+        last_step: int | None = None,
+        metrics: Collection[str] | None = None,
+        created_from: int | None = None,
+        created_to: int | None = None,
+        within: Mapping[str, tuple[float | None, float | None]] | None = None,
+        newest_first: bool = False,
     ) -> Iterator[list[CheckpointOut]]:
         job_key = self._job_key(job_id)
         names = self._names_of(job_key)
@@ -159,9 +144,9 @@ class CheckpointQueries(Scope):
         created_from: int | None,
         created_to: int | None,
         within: Mapping[str, tuple[float | None, float | None]] | None,
-    ) -> Select[Any] | None:
+    ) -> Select[*tuple[Any, ...]] | None:
         """Give the statement of the checkpoints wanted, or None when there can be none."""
-        statement = _CHECKPOINT.where(CheckpointRow.job_key == job_key)
+        statement: Select[*tuple[Any, ...]] = _CHECKPOINT.where(CheckpointRow.job_key == job_key)
         if created_from is not None:
             statement = statement.where(CheckpointRow.created_at >= created_from)
         if created_to is not None:
@@ -303,7 +288,8 @@ class CheckpointQueries(Scope):
             statement = statement.where(CheckpointRow.job_key == self._job_key(job_id))
         if first_step is not None or last_step is not None:
             statement = statement.where(CheckpointRow.step_number.between(first, last))
-        return self._execute(statement).scalar_one()
+        count: int = self._execute(statement).scalar_one()
+        return count
 
 
 def _bounds(first_step: int | None, last_step: int | None) -> tuple[int, int]:

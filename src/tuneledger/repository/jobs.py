@@ -153,7 +153,8 @@ class JobQueries(CheckpointQueries):
             input_name=input_name,
             input_sha256=input_sha256,
         )
-        return self._execute(statement).scalar_one()
+        count: int = self._execute(statement).scalar_one()
+        return count
 
     def states(self, job_id: str) -> list[StateRecord]:
         """Give the statuses a job is known to have had, by revision, one a (revision, status)."""
@@ -167,7 +168,7 @@ class JobQueries(CheckpointQueries):
 
 
 def _narrowed(
-    statement: Select[Any],
+    statement: Select[*tuple[Any, ...]],
     *,
     provider: str | None,
     model: str | None,
@@ -176,7 +177,7 @@ def _narrowed(
     created_to: int | None,
     input_name: str | None,
     input_sha256: str | None,
-) -> Select[Any]:
+) -> Select[*tuple[Any, ...]]:
     if provider is not None:
         statement = statement.where(JobRow.provider == provider)
     if model is not None:

@@ -37,7 +37,7 @@ class Decisions:
     kept: list[Change] = field(default_factory=list)
 
     def takes(self, change: Change, *, newer: bool) -> bool:
-        """Tell whether the payload's value goes in, and note it. Raises `Conflict` where that was asked for."""
+        """Tell whether the payload's value goes in, and note it; or raise `Conflict` if that was asked."""
         if self.on_conflict is OnConflict.REPLACE or (newer and self.on_conflict is OnConflict.MERGE):
             self.changed.append(change)
             return True

@@ -51,8 +51,8 @@ class Change:
     """One value that differed: of a checkpoint, or (``step_number`` None) of the job itself.
 
     ``field`` is a metric's name as ``metrics.NAME``, ``created_at``, another field of the checkpoint, or
-    of the job (``status``, ``document.NAME``). ``old`` is the stored value, ``new`` the payload's; either may be
-    ABSENT.
+    of the job (``status``, ``document.NAME``). ``old`` is the stored value, ``new`` the payload's; either
+    may be ABSENT.
     """
 
     step_number: int | None

@@ -206,7 +206,7 @@ class JobWriting(CheckpointQueries):
         if self._lock(job_key) is None:
             raise JobNotFound(job_id)
         self._execute(delete(MetricRow).where(MetricRow.job_key == job_key))
-        deleted = self._execute(delete(CheckpointRow).where(CheckpointRow.job_key == job_key)).rowcount
+        deleted: int = self._execute(delete(CheckpointRow).where(CheckpointRow.job_key == job_key)).rowcount
         self._execute(delete(JobRow).where(JobRow.job_key == job_key))
         return deleted
 
@@ -218,7 +218,7 @@ class JobWriting(CheckpointQueries):
         statement = (
             self._insert(JobRow).values(values).on_conflict_do_nothing(index_elements=["job_id"])
         ).returning(JobRow.job_key)
-        job_key = self._execute(statement).scalar()
+        job_key: int | None = self._execute(statement).scalar()
         if job_key is None:
             return None
         self._rows(JobDigestRow, ("job_key", "digest"), [(job_key, parts.digest)])
@@ -297,7 +297,8 @@ class JobWriting(CheckpointQueries):
 
     def _lock(self, job_key: int) -> int | None:
         """Wait for the job's lock and give its digest; None when the job is gone."""
-        return self._execute(_LOCK, {"job_key": job_key}).scalar()
+        digest: int | None = self._execute(_LOCK, {"job_key": job_key}).scalar()
+        return digest
 
     def _step_digests(
         self, job_key: int, columns: CheckpointColumns, *, every: bool = False
@@ -355,16 +356,14 @@ class JobWriting(CheckpointQueries):
                 merged.unchanged += 1
         if not added and not differing:
             return merged
-        known = frozenset(self._names_of(job_key))
         if differing:
             given = [checkpoint for checkpoint in checkpoints if checkpoint.step_number in differing]
-            self._change_checkpoints(job_key, given, stored, decisions, merged, known, newer=newer)
-            known = frozenset(self._names_of(job_key))
+            self._change_checkpoints(job_key, given, stored, decisions, merged, newer=newer)
         if added:
             fresh = columns
             if len(added) < len(columns.rows):
                 fresh = checkpoint_columns(c for c in checkpoints if c.step_number in added)
-            self._add_checkpoints(job_key, fresh, known_series=known)
+            self._add_checkpoints(job_key, fresh, known_series=frozenset(self._names_of(job_key)))
             merged.added = len(added)
             merged.digest ^= fresh.digest
         return merged
@@ -376,7 +375,6 @@ class JobWriting(CheckpointQueries):
         digests: Mapping[int, int],
         decisions: Decisions,
         merged: _Merged,
-        known: frozenset[int],
         *,
         newer: bool,
     ) -> None:
@@ -407,14 +405,10 @@ class JobWriting(CheckpointQueries):
         )
         for row in columns.rows:
             merged.digest ^= digests[row.step_number] ^ row.digest
-        self._change_values(job_key, stored, targets, known)
+        self._change_values(job_key, stored, targets)
 
     def _change_values(
-        self,
-        job_key: int,
-        stored: Mapping[int, CheckpointOut],
-        targets: Iterable[CheckpointOut],
-        known: frozenset[int],
+        self, job_key: int, stored: Mapping[int, CheckpointOut], targets: Iterable[CheckpointOut]
     ) -> None:
         written: list[tuple[str, int, float | None, int | None]] = []
         dropped: list[tuple[str, int]] = []
@@ -425,8 +419,8 @@ class JobWriting(CheckpointQueries):
                 (name, target.step_number, *after[name]) for name in after if before.get(name) != after[name]
             ]
             dropped += [(name, target.step_number) for name in before.keys() - after.keys()]
-        name_ids = self._name_ids({name for name, *_ in [*written, *dropped]})
-        unknown = sorted({name_ids[name] for name, *_ in written} - known)
+        name_ids = self._name_ids({row[0] for row in written} | {name for name, _ in dropped})
+        unknown = sorted({name_ids[row[0]] for row in written} - self._names_of(job_key).keys())
         self._rows(JobMetricRow, ("job_key", "name_id"), [(job_key, name_id) for name_id in unknown])
         if written:
             statement = self._insert(MetricRow)
@@ -472,7 +466,9 @@ class JobWriting(CheckpointQueries):
         self, job_key: int, events: Sequence[EventValues], merged: _Merged, *, replace: bool
     ) -> None:
         # Equal events are numbered from 0: what is missing of the greater count is what is added.
-        stored = set(self._execute(_EVENT_KEYS, {"job_key": job_key}).tuples().all())
+        stored = {
+            (digest, occurrence) for digest, occurrence in self._execute(_EVENT_KEYS, {"job_key": job_key})
+        }
         fresh = [event for event in events if (event.digest, event.occurrence) not in stored]
         self._add_events(job_key, fresh)
         merged.events_added = len(fresh)
@@ -490,7 +486,7 @@ class JobWriting(CheckpointQueries):
     def _merge_states(
         self, job_key: int, states: set[tuple[int, str]], merged: _Merged, *, replace: bool
     ) -> None:
-        stored = set(self._execute(_STATE_KEYS, {"job_key": job_key}).tuples().all())
+        stored = {(revision, status) for revision, status in self._execute(_STATE_KEYS, {"job_key": job_key})}
         fresh = states - stored
         self._add_states(job_key, fresh)
         merged.states_added = len(fresh)

@@ -60,7 +60,7 @@ class Scope:
     """
 
     def __init__(self, session: Session, *, schema: str | None = None, checked: bool = False) -> None:
-        """Work in ``session``; ``checked`` says that `tuneledger.Archive` made it and it need not be looked at."""
+        """Work in ``session``; ``checked`` says that `tuneledger.Archive` made it: it is not looked at."""
         self._session = session
         self._checked = checked
         self._asked_schema = schema
@@ -80,18 +80,18 @@ class Scope:
             return None
         return self._asked_schema or schema_of(connection.get_execution_options()) or DEFAULT_SCHEMA
 
-    def _execute(self, statement: Executable, parameters: Any = None) -> CursorResult[Any]:
+    def _execute(self, statement: Executable, parameters: Any = None) -> CursorResult[*tuple[Any, ...]]:
         connection = self._connection
         return connection.execute(statement, parameters, execution_options=schema_options(self._schema))
 
     def _pairs(self, statement: Executable, parameters: Any = None) -> dict[Any, Any]:
         """Give the rows of a statement of two columns as a dict."""
-        return dict(self._execute(statement, parameters).tuples().all())
+        return dict(iter(self._execute(statement, parameters)))
 
     # -- jobs by name -----------------------------------------------------------------------
 
     def _job_key(self, job_id: str) -> int:
-        key = self._execute(_JOB_KEY, {"job_id": job_id}).scalar()
+        key: int | None = self._execute(_JOB_KEY, {"job_id": job_id}).scalar()
         if key is None:
             raise JobNotFound(job_id)
         return key
@@ -110,13 +110,13 @@ class Scope:
         return {job_id: found[job_id] for job_id in asked}
 
     def job_id(self, prefix: str) -> str:
-        """Complete a job's id from its beginning; a whole id stands for itself, also where others go on from it.
+        """Complete a job's id from its beginning; a whole id stands for itself, also where others go on.
 
         Raises `JobNotFound` when none begins so, `AmbiguousJob` when several do.
         """
         # Ids sort by code point on both engines: what begins so lies between here and the next text.
         last = prefix + chr(0x10FFFF)
-        found = tuple(self._execute(_WITH_PREFIX, {"first": prefix, "last": last}).scalars())
+        found: tuple[str, ...] = tuple(self._execute(_WITH_PREFIX, {"first": prefix, "last": last}).scalars())
         if not found or not prefix:
             raise JobNotFound(prefix)
         if found[0] == prefix or len(found) == 1:
@@ -131,7 +131,7 @@ class Scope:
     def _series_of(self, job_keys: Iterable[int], metric: str) -> dict[int, tuple[int, str]]:
         """Find the series that answers to ``metric`` in each job: job_key to (name_id, name).
 
-        The name itself goes before one it stands for, that before the alphabet; jobs without any are left out.
+        The name itself goes before what it stands for, that before the alphabet. Jobs without are left out.
         """
         canonical = CANONICAL_METRIC_NAMES.get(metric, metric)
         found: dict[int, tuple[int, str]] = {}
