@@ -119,7 +119,7 @@ def _bounded(file: BinaryIO, name: str, max_bytes: int) -> bytes:
 
 
 def found_files(paths: Iterable[str]) -> Iterator[tuple[str, bool]]:
-    """Give the files that ``paths`` name, in order; the flag tells one that was named from one in a folder."""
+    """Give the files that ``paths`` name, in order; the flag: named, not found in a folder."""
     for path in paths:
         if path == STDIN:
             yield path, True
