@@ -12,6 +12,7 @@ from typing import Final
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
+    Column,
     Double,
     ForeignKey,
     Identity,
@@ -19,11 +20,14 @@ from sqlalchemy import (
     Integer,
     MetaData,
     SmallInteger,
+    Table,
     Text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 __all__ = [
+    "JOB_SUMMARY",
+    "SUMMARY_COLUMNS",
     "VERSION_TABLE",
     "Base",
     "CheckpointRow",
@@ -119,6 +123,9 @@ class JobDigestRow(Base):
         _SURROGATE, ForeignKey("jobs.job_key", ondelete="CASCADE"), primary_key=True, autoincrement=False
     )
     digest: Mapped[int] = mapped_column(BigInteger)
+    summary_digest: Mapped[int | None] = mapped_column(BigInteger)
+    """The digest of the content that the job's summaries in `JobMetricRow` are of; they count while it is
+    ``digest``. Release 0001 changes the one and does not know the other."""
 
 
 class JobStateRow(Base):
@@ -172,7 +179,12 @@ class MetricNameRow(Base):
 
 
 class JobMetricRow(Base):
-    """Which series a job has: a row for every metric name that any of its checkpoints carries."""
+    """Which series a job has, one row a metric name, and the summary of each.
+
+    The summary counts while the job's ``summary_digest`` is its ``digest`` and ``number_count`` is set; the
+    view ``job_summary`` computes it where it does not. It is of numbers alone: NaN, infinities, nulls and
+    placeholders have no part in it, and of equal values the lowest step stands.
+    """
 
     __tablename__ = "job_metrics"
 
@@ -180,8 +192,20 @@ class JobMetricRow(Base):
         BigInteger, ForeignKey("jobs.job_key", ondelete="CASCADE"), primary_key=True
     )
     name_id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    number_count: Mapped[int | None] = mapped_column(BigInteger)
+    first_step: Mapped[int | None] = mapped_column(BigInteger)
+    first_value: Mapped[float | None] = mapped_column(Double)
+    last_step: Mapped[int | None] = mapped_column(BigInteger)
+    last_value: Mapped[float | None] = mapped_column(Double)
+    min_step: Mapped[int | None] = mapped_column(BigInteger)
+    min_value: Mapped[float | None] = mapped_column(Double)
+    max_step: Mapped[int | None] = mapped_column(BigInteger)
+    max_value: Mapped[float | None] = mapped_column(Double)
 
     __table_args__ = ({"sqlite_with_rowid": False},)
+
+
+SUMMARY_COLUMNS: Final = tuple(column.name for column in JobMetricRow.__table__.c if not column.primary_key)
 
 
 class MetricRow(Base):
@@ -246,3 +270,13 @@ class InputRow(Base):
     archived_at: Mapped[int] = mapped_column(BigInteger)
 
     __table_args__ = ({"sqlite_with_rowid": False},)
+
+
+JOB_SUMMARY: Final = Table(
+    "job_summary",
+    MetaData(),  # of its own: it is a view, made by the migrations alone
+    Column("job_id", _TEXT),
+    Column("metric", _TEXT),
+    *(Column(name, JobMetricRow.__table__.c[name].type) for name in SUMMARY_COLUMNS),
+)
+"""The summary of each series by the names of job and metric, right also where the stored one is stale."""

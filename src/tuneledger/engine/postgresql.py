@@ -71,18 +71,22 @@ def check_suitable(connection: Connection, *, write: bool) -> None:
 
 
 def insert_rows(
-    connection: Connection, table: str, columns: dict[str, str], rows: Sequence[Sequence[Any]]
+    connection: Connection,
+    table: str,
+    columns: dict[str, str],
+    rows: Sequence[Sequence[Any]],
+    on_conflict: str,
 ) -> None:
     """Insert rows; ``columns`` gives the PostgreSQL type of each.
 
     Many go by COPY, few by one INSERT over arrays. SQLAlchemy's asynchronous cursor has no COPY, so
-    an asynchronous connection always takes the second way.
+    an asynchronous connection always takes the second way; COPY knows no ``on_conflict`` either.
     """
     names = ", ".join(columns)
-    if len(rows) < _COPY_FROM or connection.dialect.is_async:
+    if on_conflict or len(rows) < _COPY_FROM or connection.dialect.is_async:
         arrays = ", ".join(f"%s::{kind}[]" for kind in columns.values())
         # Names come from our own tables, values are parameters.
-        text = f"INSERT INTO {table} ({names}) SELECT * FROM unnest({arrays})"  # noqa: S608
+        text = f"INSERT INTO {table} ({names}) SELECT * FROM unnest({arrays}) {on_conflict}"  # noqa: S608
         connection.exec_driver_sql(text, tuple(map(list, zip(*rows, strict=True))))
         return
     driver: Any = connection.connection.driver_connection

@@ -34,22 +34,24 @@ def insert_rows(
     rows: Sequence[Sequence[Any]],
     *,
     schema: str | None,
+    on_conflict: str = "",
 ) -> None:
     """Insert ``rows``, each with a value for every one of ``columns``, into the table of ``row_class``.
 
     ``schema`` is the PostgreSQL schema that the table stands in, None on SQLite.
 
-    Fastest in key order. The rows must be new: a conflict with a stored key is an error.
+    Fastest in key order. A conflict with a stored key is an error, unless ``on_conflict``, an ON CONFLICT
+    clause that both engines read alike, says otherwise.
     """
     if not rows:
         return
     table = cast("Table", row_class.__table__)
     if connection.dialect.name == "sqlite":
-        sqlite.insert_rows(connection, table.name, columns, rows)
+        sqlite.insert_rows(connection, table.name, columns, rows, on_conflict)
         return
     types = {name: _type_of(table, name) for name in columns}
     place = f"{schema}.{table.name}" if schema else table.name
-    postgresql.insert_rows(connection, place, types, rows)
+    postgresql.insert_rows(connection, place, types, rows, on_conflict)
 
 
 def _type_of(table: Table, column: str) -> str:

@@ -23,8 +23,10 @@ OLDEST: Final = (3, 35, 0)
 """RETURNING, which new job keys come from, is as old as this."""
 
 _ROWS_A_STATEMENT: Final = 100
-"""Rows in one INSERT: the driver's cost a call is spread over them (1.7x executemany's speed), and
-100 rows of 5 columns stay below every build's limit of parameters."""
+"""Rows in one INSERT: the driver's cost a call is spread over them (1.7x executemany's speed)."""
+
+_MOST_PARAMETERS: Final = 999
+"""Parameters in one statement that every build allows."""
 
 
 def make_engine(url: URL, *, read_only: bool, durable: bool, wait_seconds: float) -> Engine:
@@ -115,25 +117,28 @@ def check_suitable(connection: Connection) -> None:
 
 
 def insert_rows(
-    connection: Connection, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]
+    connection: Connection,
+    table: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    on_conflict: str,
 ) -> None:
     """Insert rows, best in key order, by statements of a hundred rows that the driver prepares once."""
-    whole = len(rows) - len(rows) % _ROWS_A_STATEMENT
+    at_once = min(_ROWS_A_STATEMENT, _MOST_PARAMETERS // len(columns))
+    whole = len(rows) - len(rows) % at_once
     if whole:
-        text = _insert_text(table, columns, _ROWS_A_STATEMENT)
+        text = _insert_text(table, columns, at_once, on_conflict)
         connection.exec_driver_sql(
             text,
-            [
-                tuple(chain.from_iterable(rows[first : first + _ROWS_A_STATEMENT]))
-                for first in range(0, whole, _ROWS_A_STATEMENT)
-            ],
+            [tuple(chain.from_iterable(rows[first : first + at_once])) for first in range(0, whole, at_once)],
         )
     if whole < len(rows):
-        text = _insert_text(table, columns, len(rows) - whole)
+        text = _insert_text(table, columns, len(rows) - whole, on_conflict)
         connection.exec_driver_sql(text, tuple(chain.from_iterable(rows[whole:])))
 
 
-def _insert_text(table: str, columns: Sequence[str], rows: int) -> str:
+def _insert_text(table: str, columns: Sequence[str], rows: int, on_conflict: str) -> str:
     # Names come from our own tables, values are parameters.
     row = f"({', '.join('?' * len(columns))})"
-    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES {', '.join([row] * rows)}"  # noqa: S608
+    values = ", ".join([row] * rows)
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES {values} {on_conflict}"  # noqa: S608

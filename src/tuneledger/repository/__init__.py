@@ -12,6 +12,7 @@ from tuneledger.repository.records import (
     OnConflict,
     SaveReport,
     Series,
+    SeriesSummary,
     StateRecord,
 )
 from tuneledger.repository.saving import JobWriting
@@ -28,6 +29,7 @@ __all__ = [
     "OnConflict",
     "SaveReport",
     "Series",
+    "SeriesSummary",
     "StateRecord",
 ]
 

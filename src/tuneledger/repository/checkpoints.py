@@ -12,7 +12,7 @@ from sqlalchemy.orm import aliased
 from tuneledger.errors import CheckpointNotFound, InvalidArgument
 from tuneledger.mapping import checkpoints_from
 from tuneledger.repository.scope import Scope, portions
-from tuneledger.tables import CheckpointRow, MetricRow
+from tuneledger.tables import JOB_SUMMARY, CheckpointRow, MetricRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -49,6 +49,18 @@ _LATEST = (
     .order_by(CheckpointRow.step_number.desc())
     .limit(1)
 )
+_BEST = {
+    goal: select(
+        JOB_SUMMARY.c.job_id,
+        JOB_SUMMARY.c.metric,
+        JOB_SUMMARY.c[f"{goal}_value"],
+        JOB_SUMMARY.c[f"{goal}_step"],
+    ).where(
+        JOB_SUMMARY.c.job_id.in_(bindparam("job_ids", expanding=True)),
+        JOB_SUMMARY.c.metric.in_(bindparam("metrics", expanding=True)),
+    )
+    for goal in ("min", "max")
+}
 
 
 class Selection(TypedDict, total=False):
@@ -235,28 +247,21 @@ class CheckpointQueries(Scope):
             raise InvalidArgument(f"goal is min or max, not {goal!r}")
         keys = self._job_keys(job_ids)
         series = self._series_of(keys.values(), metric)
-        ranked = []
-        for job_id, job_key in keys.items():
-            if job_key not in series:
-                continue
-            found = self._best_step(job_key, series[job_key][0], goal)
-            if found is not None:
-                value, step = found
-                ranked.append((value if goal == "min" else -value, job_id, job_key, step))
-        best = {}
-        for _, job_id, job_key, step in sorted(ranked):
-            best[job_id] = self._at(job_key, step)
-        return best
+        names = {job_id: series[job_key][1] for job_id, job_key in keys.items() if job_key in series}
+        ranked = [
+            (value if goal == "min" else -value, job_id, step)
+            for job_id, value, step in self._best_steps(names, goal)
+        ]
+        return {job_id: self._at(keys[job_id], step) for _, job_id, step in sorted(ranked)}
 
-    def _best_step(self, job_key: int, name_id: int, goal: Goal) -> tuple[float, int] | None:
-        order = MetricRow.value if goal == "min" else MetricRow.value.desc()
-        row = self._execute(
-            select(MetricRow.value, MetricRow.step_number)
-            .where(MetricRow.job_key == job_key, MetricRow.name_id == name_id, MetricRow.value.is_not(None))
-            .order_by(order, MetricRow.step_number)
-            .limit(1)
-        ).first()
-        return None if row is None else (row[0], row[1])
+    def _best_steps(self, names: Mapping[str, str], goal: Goal) -> Iterator[tuple[str, float, int]]:
+        """Find (job_id, value, step) of the best number of each job; ``names`` gives the metric by job id."""
+        metrics = sorted(set(names.values()))
+        for some in portions(list(names)):
+            wanted = {"job_ids": some, "metrics": metrics}
+            for job_id, metric, value, step in self._execute(_BEST[goal], wanted):
+                if metric == names[job_id] and step is not None:
+                    yield job_id, value, step
 
     def _at(self, job_key: int, step_number: int) -> CheckpointOut:
         rows = self._execute(

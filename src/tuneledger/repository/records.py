@@ -17,6 +17,7 @@ __all__ = [
     "OnConflict",
     "SaveReport",
     "Series",
+    "SeriesSummary",
     "StateRecord",
 ]
 
@@ -163,3 +164,22 @@ class Series:
     steps: list[int]
     values: list[float | None]
     """None is a reported null; NaN, infinities and placeholders come as they were reported."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesSummary:
+    """The numbers of one metric of one job in short; NaN, infinities, nulls and placeholders are none.
+
+    Of equal values the lowest step stands. Without any number ``number_count`` is 0 and the rest is None.
+    """
+
+    metric: str
+    number_count: int
+    first_step: int | None
+    first_value: float | None
+    last_step: int | None
+    last_value: float | None
+    min_step: int | None
+    min_value: float | None
+    max_step: int | None
+    max_value: float | None

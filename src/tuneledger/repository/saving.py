@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import bindparam, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from tuneledger.engine import insert_rows
 from tuneledger.errors import InvalidArgument, JobNotFound
 from tuneledger.mapping import (
     CheckpointColumns,
@@ -33,9 +32,9 @@ from tuneledger.mapping import (
     state_digest,
 )
 from tuneledger.models import CANONICAL_METRIC_NAMES, CheckpointOut, Job
-from tuneledger.repository.checkpoints import CheckpointQueries
 from tuneledger.repository.merging import Decisions, merged_checkpoint, merged_content, payload_is_newer
 from tuneledger.repository.records import Input, OnConflict, SaveReport
+from tuneledger.repository.summaries import SummaryWriting
 from tuneledger.tables import (
     CheckpointRow,
     EventRow,
@@ -54,11 +53,15 @@ if TYPE_CHECKING:
 __all__ = ["JobWriting"]
 
 _STORED = (
-    select(JobRow.__table__, JobDigestRow.digest.label("digest"))
+    select(JobRow.__table__, JobDigestRow.digest)
     .join(JobDigestRow, JobDigestRow.job_key == JobRow.job_key)
     .where(JobRow.job_id == bindparam("job_id"))
 )
-_LOCK = select(JobDigestRow.digest).where(JobDigestRow.job_key == bindparam("job_key")).with_for_update()
+_LOCK = (
+    select(JobDigestRow.digest, JobDigestRow.summary_digest)
+    .where(JobDigestRow.job_key == bindparam("job_key"))
+    .with_for_update()
+)
 _STEP_DIGESTS = select(CheckpointRow.step_number, CheckpointRow.digest).where(
     CheckpointRow.job_key == bindparam("job_key"),
     CheckpointRow.step_number >= bindparam("first_step"),
@@ -71,7 +74,7 @@ _STATE_KEYS = select(JobStateRow.revision, JobStateRow.status).where(
 _SET_DIGEST = (
     update(JobDigestRow)
     .where(JobDigestRow.job_key == bindparam("of_job"))
-    .values(digest=bindparam("new_digest"))
+    .values(digest=bindparam("new_digest"), summary_digest=bindparam("new_digest"))
 )
 _SET_CHECKPOINT = (
     update(CheckpointRow)
@@ -137,7 +140,7 @@ class _Parts:
         )
 
 
-class JobWriting(CheckpointQueries):
+class JobWriting(SummaryWriting):
     """Saving and deleting. A call that raises leaves the transaction to be rolled back."""
 
     def save(
@@ -171,7 +174,7 @@ class JobWriting(CheckpointQueries):
             if locked is None:
                 continue  # deleted meanwhile
             stored = self._execute(_STORED, {"job_id": job.job_id}).mappings().one()
-            report = self._merge(stored, job.checkpoints, parts, decisions)
+            report = self._merge(locked, stored, job.checkpoints, parts, decisions)
             if report.wrote:
                 self._add_inputs(stored["job_key"], inputs)
             return report
@@ -191,13 +194,12 @@ class JobWriting(CheckpointQueries):
         given = Job(job_id=job_id, provider="-", checkpoints=list(checkpoints)).checkpoints
         columns = checkpoint_columns(given)
         job_key = self._job_key(job_id)
-        digest = self._lock(job_key)
-        if digest is None:
+        locked = self._lock(job_key)
+        if locked is None:
             raise JobNotFound(job_id)
         stored = self._step_digests(job_key, columns)
         merged = self._merge_checkpoints(job_key, given, columns, stored, decisions, newer=True)
-        if merged.digest:
-            self._execute(_SET_DIGEST, {"of_job": job_key, "new_digest": digest ^ merged.digest})
+        self._set_digest(job_key, locked, merged)
         return merged.report(job_id, decisions)
 
     def delete_job(self, job_id: str) -> int:
@@ -221,20 +223,16 @@ class JobWriting(CheckpointQueries):
         job_key: int | None = self._execute(statement).scalar()
         if job_key is None:
             return None
-        self._rows(JobDigestRow, ("job_key", "digest"), [(job_key, parts.digest)])
+        digests = [(job_key, parts.digest, parts.digest)]
+        self._rows(JobDigestRow, ("job_key", "digest", "summary_digest"), digests)
         self._add_states(job_key, parts.states)
         self._add_events(job_key, parts.events)
-        self._add_checkpoints(job_key, parts.columns, known_series=frozenset())
+        self._add_checkpoints(job_key, parts.columns)
         return job_key
 
     def _insert(self, row_class: type[DeclarativeBase]) -> Any:
         dialect = sqlite if self._connection.dialect.name == "sqlite" else postgresql
         return dialect.insert(row_class)
-
-    def _rows(
-        self, row_class: type[DeclarativeBase], columns: Sequence[str], rows: Sequence[Sequence[Any]]
-    ) -> None:
-        insert_rows(self._connection, row_class, columns, rows, schema=self._schema)
 
     def _add_states(self, job_key: int, states: Iterable[tuple[int, str]]) -> None:
         rows = [(job_key, *state) for state in sorted(states)]
@@ -257,19 +255,14 @@ class JobWriting(CheckpointQueries):
             }
             self._execute(self._insert(InputRow).values(values).on_conflict_do_nothing())
 
-    def _add_checkpoints(
-        self, job_key: int, columns: CheckpointColumns, *, known_series: frozenset[int]
-    ) -> None:
+    def _add_checkpoints(self, job_key: int, columns: CheckpointColumns) -> None:
         rows = [(job_key, *row) for row in columns.rows]
         self._rows(CheckpointRow, ("job_key", "step_number", "created_at", "extra", "digest"), rows)
-        self._add_series(job_key, columns.series, known_series)
+        self._add_series(job_key, columns.series)
 
-    def _add_series(
-        self, job_key: int, series: Mapping[str, SeriesColumns], known_series: frozenset[int]
-    ) -> None:
+    def _add_series(self, job_key: int, series: Mapping[str, SeriesColumns]) -> None:
         name_ids = self._name_ids(series)
-        unknown = sorted(set(name_ids.values()) - known_series)
-        self._rows(JobMetricRow, ("job_key", "name_id"), [(job_key, name_id) for name_id in unknown])
+        self._add_to_summaries(job_key, {name_ids[name]: columns for name, columns in series.items()})
         for name, name_id in sorted(name_ids.items(), key=lambda item: item[1]):
             columns = series[name]
             keys = (repeat(job_key), repeat(name_id), columns.steps, columns.values)
@@ -295,10 +288,19 @@ class JobWriting(CheckpointQueries):
 
     # -- a stored job -----------------------------------------------------------------------
 
-    def _lock(self, job_key: int) -> int | None:
-        """Wait for the job's lock and give its digest; None when the job is gone."""
-        digest: int | None = self._execute(_LOCK, {"job_key": job_key}).scalar()
-        return digest
+    def _lock(self, job_key: int) -> Any:
+        """Wait for the job's lock and give its row of digests; None when the job is gone."""
+        return self._execute(_LOCK, {"job_key": job_key}).first()
+
+    def _set_digest(self, job_key: int, before: Any, merged: _Merged) -> None:
+        """Bring the job's digest and summaries up to what was written; ``before`` is what `_lock` gave."""
+        if not merged.digest:
+            return
+        if merged.reread_all or before.summary_digest != before.digest:
+            self._recompute_summaries(job_key, self._names_of(job_key))
+        else:
+            self._recompute_summaries(job_key, merged.reread)
+        self._execute(_SET_DIGEST, {"of_job": job_key, "new_digest": before.digest ^ merged.digest})
 
     def _step_digests(
         self, job_key: int, columns: CheckpointColumns, *, every: bool = False
@@ -314,7 +316,12 @@ class JobWriting(CheckpointQueries):
         return self._pairs(_STEP_DIGESTS, bounds)
 
     def _merge(
-        self, row: Any, checkpoints: Sequence[CheckpointOut], parts: _Parts, decisions: Decisions
+        self,
+        locked: Any,
+        row: Any,
+        checkpoints: Sequence[CheckpointOut],
+        parts: _Parts,
+        decisions: Decisions,
     ) -> SaveReport:
         job_key = row["job_key"]
         replace = decisions.on_conflict is OnConflict.REPLACE
@@ -330,8 +337,7 @@ class JobWriting(CheckpointQueries):
         if content.digest != stored.digest:
             merged.digest ^= stored.digest ^ content.digest
             self._execute(update(JobRow).where(JobRow.job_key == job_key).values(content.values()))
-        if merged.digest:
-            self._execute(_SET_DIGEST, {"of_job": job_key, "new_digest": row["digest"] ^ merged.digest})
+        self._set_digest(job_key, locked, merged)
         return merged.report(row["job_id"], decisions)
 
     def _merge_checkpoints(
@@ -363,7 +369,7 @@ class JobWriting(CheckpointQueries):
             fresh = columns
             if len(added) < len(columns.rows):
                 fresh = checkpoint_columns(c for c in checkpoints if c.step_number in added)
-            self._add_checkpoints(job_key, fresh, known_series=frozenset(self._names_of(job_key)))
+            self._add_checkpoints(job_key, fresh)
             merged.added = len(added)
             merged.digest ^= fresh.digest
         return merged
@@ -405,10 +411,14 @@ class JobWriting(CheckpointQueries):
         )
         for row in columns.rows:
             merged.digest ^= digests[row.step_number] ^ row.digest
-        self._change_values(job_key, stored, targets)
+        self._change_values(job_key, stored, targets, merged)
 
     def _change_values(
-        self, job_key: int, stored: Mapping[int, CheckpointOut], targets: Iterable[CheckpointOut]
+        self,
+        job_key: int,
+        stored: Mapping[int, CheckpointOut],
+        targets: Iterable[CheckpointOut],
+        merged: _Merged,
     ) -> None:
         written: list[tuple[str, int, float | None, int | None]] = []
         dropped: list[tuple[str, int]] = []
@@ -420,9 +430,9 @@ class JobWriting(CheckpointQueries):
             ]
             dropped += [(name, target.step_number) for name in before.keys() - after.keys()]
         name_ids = self._name_ids({row[0] for row in written} | {name for name, _ in dropped})
-        unknown = sorted({name_ids[row[0]] for row in written} - self._names_of(job_key).keys())
-        self._rows(JobMetricRow, ("job_key", "name_id"), [(job_key, name_id) for name_id in unknown])
+        merged.reread |= set(name_ids.values())
         if written:
+            self._note_series(job_key, {name_ids[row[0]] for row in written})
             statement = self._insert(MetricRow)
             statement = statement.on_conflict_do_update(
                 index_elements=["job_key", "name_id", "step_number"],
@@ -459,6 +469,7 @@ class JobWriting(CheckpointQueries):
         self._execute(_DROP_VALUES_AT, keys)
         self._execute(_DROP_CHECKPOINT, keys)
         self._execute(_EMPTY_SERIES, {"of_job": job_key})
+        merged.reread_all = True
         merged.removed = len(gone)
         merged.digest ^= job_digest(*(digests[step] for step in gone))
 
@@ -515,6 +526,9 @@ class _Merged:
     events_removed: int = 0
     states_added: int = 0
     digest: int = 0
+    reread: set[int] = field(default_factory=set)
+    """The name_ids of series whose summary no longer follows from the stored one."""
+    reread_all: bool = False
 
     def report(self, job_id: str, decisions: Decisions) -> SaveReport:
         return SaveReport(

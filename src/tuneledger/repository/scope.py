@@ -137,7 +137,7 @@ class Scope:
         found: dict[int, tuple[int, str]] = {}
         ranks: dict[int, tuple[bool, bool, str]] = {}
         for some in portions(list(job_keys)):
-            rows = self._execute(_SERIES_OF_JOBS, {"job_keys": some, "canonical": canonical}).tuples()
+            rows = self._execute(_SERIES_OF_JOBS, {"job_keys": some, "canonical": canonical})
             for job_key, name_id, name in rows:
                 rank = (name != metric, name != canonical, name)
                 if job_key not in ranks or rank < ranks[job_key]:

@@ -9,9 +9,9 @@ from sqlalchemy import bindparam, func, or_, select
 from tuneledger.errors import InvalidArgument
 from tuneledger.mapping import metric_from
 from tuneledger.repository.checkpoints import _bounds
-from tuneledger.repository.records import Series
+from tuneledger.repository.records import Series, SeriesSummary
 from tuneledger.repository.scope import Scope
-from tuneledger.tables import MetricRow
+from tuneledger.tables import JOB_SUMMARY, SUMMARY_COLUMNS, MetricRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -62,6 +62,11 @@ _AT_ENDS = select(MetricRow.step_number, MetricRow.value).where(
     MetricRow.name_id == bindparam("name_id"),
     MetricRow.step_number.in_(bindparam("ends", expanding=True)),
 )
+_SUMMARIES = (
+    select(JOB_SUMMARY.c.metric, *(JOB_SUMMARY.c[name] for name in SUMMARY_COLUMNS))
+    .where(JOB_SUMMARY.c.job_id == bindparam("job_id"))
+    .order_by(JOB_SUMMARY.c.metric)
+)
 
 _FEWEST_POINTS = 2
 
@@ -102,6 +107,13 @@ class SeriesQueries(Scope):
                 steps, values = self._columns(range_of, points)
                 found[job_id] = Series(job_id, name, steps, values)
         return found
+
+    def summaries(self, job_id: str) -> dict[str, SeriesSummary]:
+        """Give the summary of every metric that a job reports, by name, in alphabetical order."""
+        rows = self._execute(_SUMMARIES, {"job_id": job_id}).all()
+        if not rows:
+            self._job_key(job_id)
+        return {row[0]: SeriesSummary(*row) for row in rows}
 
     def _columns(self, range_of: dict[str, int], points: int | None) -> tuple[list[int], list[float | None]]:
         if points is None:
