@@ -47,9 +47,9 @@ def test_typed() -> None:
 
 
 def test_all_is_complete() -> None:
-    """`__all__` is sorted, each of its names is there, and so is each public name of the package in it."""
+    """`__all__` has each public name of the package once, and no other."""
     names = tuneledger.__all__
-    assert list(names) == sorted(set(names))
+    assert len(names) == len(set(names))
     for name in names:
         assert getattr(tuneledger, name) is not None
     public = {

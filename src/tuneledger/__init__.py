@@ -11,11 +11,15 @@ Open an `Archive`, save `Job` models in it, ask a `CheckpointRepository` for wha
 """
 
 from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
 
-from tuneledger.archive import Archive
-from tuneledger.errors import TuneledgerError
-from tuneledger.models import NOT_EVALUATED, CheckpointOut, Event, Job, MetricOut, Placeholder
-from tuneledger.repository import CheckpointRepository, Input, OnConflict, SaveReport
+if _TYPE_CHECKING:
+    from tuneledger.archive import Archive
+    from tuneledger.errors import TuneledgerError
+    from tuneledger.models import NOT_EVALUATED, CheckpointOut, Event, Job, MetricOut, Placeholder
+    from tuneledger.repository import CheckpointRepository, Input, OnConflict, SaveReport
+
+    __version__: str
 
 __all__ = [
     "NOT_EVALUATED",
@@ -33,14 +37,38 @@ __all__ = [
     "__version__",
 ]
 
-if _TYPE_CHECKING:
-    __version__: str
+# Imported when they are first asked for: SQLAlchemy and pydantic take most of a second, which
+# `tuneledger --version` and shell completion, being in this package, would pay for nothing.
+_HOMES = {
+    "NOT_EVALUATED": "models",
+    "Archive": "archive",
+    "CheckpointOut": "models",
+    "CheckpointRepository": "repository",
+    "Event": "models",
+    "Input": "repository",
+    "Job": "models",
+    "MetricOut": "models",
+    "OnConflict": "repository",
+    "Placeholder": "models",
+    "SaveReport": "repository",
+    "TuneledgerError": "errors",
+}
 
 
-def __getattr__(name: str) -> str:
-    """Give ``__version__`` when it is asked for: looking it up costs start-up time."""
+def __getattr__(name: str) -> _Any:
     if name == "__version__":
         from importlib.metadata import version
 
-        return version("tuneledger")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        found: _Any = version("tuneledger")
+    elif name in _HOMES:
+        from importlib import import_module
+
+        found = getattr(import_module(f"tuneledger.{_HOMES[name]}"), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

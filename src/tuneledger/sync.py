@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tuneledger import sources
-from tuneledger.errors import InvalidArgument, InvalidPayload, LimitExceeded, TuneledgerError, UnknownFormat
+from tuneledger.errors import (
+    DatabaseError,
+    InvalidArgument,
+    InvalidPayload,
+    LimitExceeded,
+    SchemaError,
+    TuneledgerError,
+    UnknownFormat,
+)
 from tuneledger.repository import Input, OnConflict
 from tuneledger.sources import Document, Hints
 
@@ -56,7 +64,10 @@ def archive_paths(
 
     Gives an outcome for each input as it is done; a refused one does not keep the others from being
     archived. A file of unknown format is an error where it was named, and skipped where it lay in a folder.
+    Errors of the database are raised: they would meet the next input too.
     """
+    if format_name is not None:
+        sources.named(format_name)
     for name, named in found_files(paths):
         outcome = archive_document(
             archive,
@@ -79,7 +90,7 @@ def archive_document(
     on_conflict: OnConflict | str = OnConflict.MERGE,
     max_bytes: int = MAX_BYTES,
 ) -> Outcome:
-    """Archive one file, or standard input for ``-``. What goes wrong with it stands in the outcome."""
+    """Archive one file, or standard input for ``-``. What is wrong with it stands in the outcome."""
     outcome = Outcome("<stdin>" if name == STDIN else name)
     try:
         document = read_document(name, max_bytes=max_bytes)
@@ -90,6 +101,8 @@ def archive_document(
         )
         for job in source.read(document, Hints(job_id=job_id)):
             outcome.reports.append(archive.save(job, on_conflict=on_conflict, inputs=[given]))
+    except (DatabaseError, SchemaError):
+        raise
     except TuneledgerError as error:
         outcome.error = error
     return outcome

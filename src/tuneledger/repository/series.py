@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import bindparam, func, or_, select
 
-from tuneledger.errors import InvalidArgument
+from tuneledger.errors import InvalidArgument, MetricNotFound
 from tuneledger.mapping import metric_from
 from tuneledger.repository.checkpoints import _bounds
 from tuneledger.repository.records import Series, SeriesSummary
@@ -77,6 +77,17 @@ class SeriesQueries(Scope):
     def metric_names(self, job_id: str) -> list[str]:
         """Give the names of the metrics that any checkpoint of a job carries, in alphabetical order."""
         return sorted(self._names_of(self._job_key(job_id)).values())
+
+    def metric_name(self, job_id: str, metric: str) -> str:
+        """Give the name under which a job reports a metric: its own, or one that stands for it.
+
+        Raises `MetricNotFound` when no checkpoint of the job carries it.
+        """
+        job_key = self._job_key(job_id)
+        series = self._series_of([job_key], metric)
+        if not series:
+            raise MetricNotFound(job_id, metric, tuple(sorted(self._names_of(job_key).values())))
+        return series[job_key][1]
 
     def series(
         self,

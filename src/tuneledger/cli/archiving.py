@@ -1,0 +1,201 @@
+"""``archive``: files into the archive."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from tuneledger.cli import exit_codes
+from tuneledger.cli.options import AsJson, Db, Schema, log, open_archive
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tuneledger.repository import SaveReport
+    from tuneledger.sync import Outcome
+
+app = typer.Typer()
+
+_CHANGES_SHOWN = 5
+
+
+@app.command()
+def archive(
+    paths: Annotated[
+        list[str],
+        typer.Argument(metavar="PATH", help="Files, folders, patterns, or - for standard input."),
+    ],
+    *,
+    format_name: Annotated[
+        str | None,
+        typer.Option(
+            "--format", metavar="NAME", help="What the inputs are; otherwise told by their content."
+        ),
+    ] = None,
+    job_id: Annotated[
+        str | None,
+        typer.Option("--job-id", metavar="ID", help="The job of an input that does not name it."),
+    ] = None,
+    on_conflict: Annotated[
+        Literal["merge", "keep", "error", "replace"],
+        typer.Option(
+            help="Where a stored value differs: the newer payload's value (merge), the stored one (keep), "
+            "a refusal (error); replace makes the job exactly the input.",
+        ),
+    ] = "merge",
+    max_bytes: Annotated[
+        int | None, typer.Option(min=1, help="The largest input that is read, 256 MiB if not given.")
+    ] = None,
+    db: Db = None,
+    schema: Schema = None,
+    as_json: AsJson = False,
+) -> None:
+    """Archive fine-tuning records: what is new is added, what is known is compared.
+
+    Each job is saved whole or not at all; a refused input does not keep the others from being archived.
+    """
+    from tuneledger.cli import presenting
+    from tuneledger.sync import MAX_BYTES, archive_paths
+
+    refused = 0
+    with open_archive(db, schema, note=not as_json, write=True) as opened, _progress() as advance:
+        outcomes = archive_paths(
+            opened,
+            paths,
+            format_name=format_name,
+            job_id=job_id,
+            on_conflict=on_conflict,
+            max_bytes=max_bytes or MAX_BYTES,
+        )
+        if as_json:
+            with presenting.printing_json_list("inputs") as (add, _):
+                for outcome in outcomes:
+                    advance(outcome.name)
+                    refused += _is_refused(outcome)
+                    add(_outcome_value(outcome))
+        else:
+            for outcome in outcomes:
+                advance(outcome.name)
+                refused += _is_refused(outcome)
+                _print_outcome(outcome)
+    if refused:
+        raise typer.Exit(exit_codes.REFUSED)
+
+
+def _is_refused(outcome: Outcome) -> bool:
+    return outcome.error is not None and not outcome.skipped
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str], None]]:
+    """Show on a terminal how far it is; give what to call with the name of each input that is done."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.text import Text
+
+    console = Console(stderr=True)
+    with Progress(
+        SpinnerColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}", markup=False),
+        console=console,
+        transient=True,
+        redirect_stdout=sys.stdout.isatty(),
+        redirect_stderr=False,
+    ) as progress:
+        task = progress.add_task("", total=None)
+        yield lambda name: progress.update(task, advance=1, description=Text(name).plain)
+
+
+def _print_outcome(outcome: Outcome) -> None:
+    from tuneledger.cli.presenting import print_line, printable
+
+    if outcome.skipped:
+        log.info("skipped, no known format: %s", printable(outcome.name))
+        return
+    if outcome.reports or outcome.error is None:
+        print_line(f"{printable(outcome.name)}: {outcome.format}: {_summary(outcome.reports)}")
+    changes = [(report.job_id, change) for report in outcome.reports for change in report.changed]
+    several = len(outcome.reports) > 1
+    for job_id, change in changes[:_CHANGES_SHOWN]:
+        place = " ".join(
+            part
+            for part in (
+                f"job {job_id}" if several else "",
+                f"step {change.step_number}" if change.step_number is not None else "",
+                change.field,
+            )
+            if part
+        )
+        print_line(f"  {printable(place)}: {_shown(change.old)} -> {_shown(change.new)}")
+    if len(changes) > _CHANGES_SHOWN:
+        print_line(f"  and {len(changes) - _CHANGES_SHOWN} more changed values; --json gives them all")
+    if outcome.error is not None:
+        log.error("%s", outcome.error)
+
+
+def _summary(reports: list[SaveReport]) -> str:
+    """Say what became of the jobs of one input."""
+    if not reports:
+        return "no jobs"
+    created = sum(report.created for report in reports)
+    same = sum(not report.wrote for report in reports)
+    if len(reports) == 1:
+        told = [f"job {reports[0].job_id}", "new" if created else "unchanged" if same else "updated"]
+    else:
+        counts = ((created, "new"), (len(reports) - created - same, "updated"), (same, "unchanged"))
+        told = [f"{len(reports)} jobs", *(f"{count} {what}" for count, what in counts if count)]
+    counted = (
+        (sum(report.added for report in reports), "checkpoints added"),
+        (sum(len(report.changed) for report in reports), "values changed"),
+        (sum(len(report.kept) for report in reports), "values kept"),
+        (sum(report.removed for report in reports), "checkpoints removed"),
+        (sum(report.events_added for report in reports), "events added"),
+        (sum(report.events_removed for report in reports), "events removed"),
+    )
+    return ", ".join([*told, *(f"{count} {what}" for count, what in counted if count)])
+
+
+def _shown(value: Any) -> str:
+    from tuneledger import json_text
+    from tuneledger.cli.presenting import number, printable
+    from tuneledger.errors import shortened
+    from tuneledger.repository import ABSENT
+
+    if value is ABSENT:
+        return "absent"
+    if isinstance(value, float):
+        return number(value)
+    return shortened(printable(json_text.canonical(value)), 60)
+
+
+def _outcome_value(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "name": outcome.name,
+        "format": outcome.format,
+        "skipped": outcome.skipped,
+        "error": None if outcome.error is None else str(outcome.error),
+        "jobs": [_report_value(report) for report in outcome.reports],
+    }
+
+
+def _report_value(report: SaveReport) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from tuneledger.repository import ABSENT
+
+    value = asdict(report)
+    for name in ("changed", "kept"):
+        for change in value[name]:
+            # Absent is told from null by the key's absence.
+            for side in ("old", "new"):
+                if change[side] is ABSENT:
+                    del change[side]
+    return value

@@ -1,0 +1,36 @@
+"""``delete``: jobs out of the archive."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tuneledger.cli import exit_codes
+from tuneledger.cli.options import Db, Schema, Yes, confirmed, log, open_archive
+
+app = typer.Typer()
+
+
+@app.command()
+def delete(
+    jobs: Annotated[list[str], typer.Argument(metavar="JOB", help="Ids, or beginnings that are unique.")],
+    *,
+    yes: Yes = False,
+    db: Db = None,
+    schema: Schema = None,
+) -> None:
+    """Delete jobs with all that belongs to them, all of them or none."""
+    from tuneledger.cli.presenting import print_line
+
+    with open_archive(db, schema, write=True) as archive:
+        with archive.read() as repository:
+            found = dict.fromkeys(map(repository.job_id, jobs))
+            checkpoints = sum(map(repository.count_checkpoints, found))
+        if not confirmed(f"Delete {', '.join(found)} with {checkpoints} checkpoints?", yes=yes):
+            log.error("nothing was deleted")
+            raise typer.Exit(exit_codes.REFUSED)
+        with archive.write() as repository:
+            deleted = {job_id: repository.delete_job(job_id) for job_id in found}
+    for job_id, count in deleted.items():
+        print_line(f"deleted {job_id} with {count} checkpoints")

@@ -1,0 +1,207 @@
+"""What commands print on standard output: tables and curves for people, JSON and CSV for machines."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from tuneledger.models import Placeholder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from tuneledger.models import CheckpointOut
+
+__all__ = [
+    "Column",
+    "checkpoint_value",
+    "curve",
+    "number",
+    "print_csv",
+    "print_json",
+    "print_line",
+    "print_table",
+    "printing_json_list",
+    "time",
+]
+
+_ROWS_A_PORTION = 1_000
+_ANY_WIDTH = 100_000
+_BARS = "▁▂▃▄▅▆▇█"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table."""
+
+    title: str
+    right: bool = False
+
+
+def print_line(text: str = "") -> None:
+    """Print a line."""
+    sys.stdout.write(text + "\n")
+
+
+def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]], *, indent: int = 0) -> None:
+    """Print rows under titles, wrapped to the terminal, whole where there is none; in constant memory."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(file=sys.stdout, markup=False, highlight=False, emoji=False)
+    console.width = console.width - indent if sys.stdout.isatty() else _ANY_WIDTH
+    widths = [len(column.title) for column in columns]
+    remaining = iter(rows)
+    first = True
+    while (portion := list(islice(remaining, _ROWS_A_PORTION))) or first:
+        cells = [[printable(cell) for cell in row] for row in portion]
+        # Later portions are at least as wide, so that columns stay below each other.
+        widths = [max(width, *(len(row[i]) for row in cells), 0) for i, width in enumerate(widths)]
+        table = Table(box=None, pad_edge=False, show_header=first, header_style="bold", padding=(0, 2, 0, 0))
+        for column, width in zip(columns, widths, strict=True):
+            table.add_column(
+                Text(printable(column.title)),
+                justify="right" if column.right else "left",
+                min_width=None if sys.stdout.isatty() else width,
+                overflow="fold",
+            )
+        for row in cells:
+            table.add_row(*map(Text, row))
+        with console.capture() as captured:
+            console.print(table)
+        for line in captured.get().splitlines():
+            print_line(" " * indent + line.rstrip())
+        first = False
+
+
+def printable(text: str) -> str:
+    """Replace what a terminal might obey rather than show."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
+
+
+def print_csv(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print rows as CSV. Text that a spreadsheet would run as a formula gets an apostrophe before it."""
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(map(_cell, titles))
+    writer.writerows(map(_cell, row) for row in rows)
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, str):
+        return f"'{value}" if value.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else value
+    if isinstance(value, float):
+        safe = json_value(value)
+        return "" if safe is None else safe
+    return value
+
+
+def print_json(value: object) -> None:
+    """Print one JSON document, see `json_value`."""
+    print_line(json.dumps(json_value(value), indent=2, allow_nan=False))
+
+
+def json_value(value: Any) -> Any:
+    """Make a value strict JSON, for programs that know no other.
+
+    NaN and infinities are the texts ``"NaN"``, ``"Infinity"`` and ``"-Infinity"``; a value that was not
+    evaluated is null. (`export` gives back what came.)
+    """
+    if isinstance(value, float):
+        if isinstance(value, Placeholder):
+            return None
+        if math.isfinite(value):
+            return value
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, dict):
+        return {key: json_value(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [json_value(item) for item in value]
+    return value
+
+
+@contextmanager
+def printing_json_list(
+    name: str, **before: object
+) -> Iterator[tuple[Callable[[object], None], dict[str, object]]]:
+    """Print one JSON object: members ``before``, then the list ``name`` item by item, in constant memory.
+
+    Give what adds an item, and a dict for the members after it.
+    """
+    sys.stdout.write("{")
+    for key, value in before.items():
+        sys.stdout.write(f"\n  {_member(key, value)},")
+    sys.stdout.write(f"\n  {json.dumps(name)}: [")
+    separator = "\n    "
+
+    def add(item: object) -> None:
+        nonlocal separator
+        sys.stdout.write(separator + json.dumps(json_value(item), allow_nan=False))
+        separator = ",\n    "
+
+    after: dict[str, object] = {}
+    yield add, after
+    sys.stdout.write("\n  ]" if separator.startswith(",") else "]")
+    for key, value in after.items():
+        sys.stdout.write(f",\n  {_member(key, value)}")
+    print_line("\n}")
+
+
+def _member(key: str, value: object) -> str:
+    return f"{json.dumps(key)}: {json.dumps(json_value(value), allow_nan=False)}"
+
+
+def time(seconds: int | None) -> str:
+    """Show a time given in UNIX seconds, in UTC; nothing where the source gave none."""
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}" if seconds else ""
+
+
+def number(value: object) -> str:
+    """Show a metric's value in a table: six digits, and a word for what is no number."""
+    if isinstance(value, Placeholder):
+        return "not evaluated"
+    if value is None:
+        return "null"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def checkpoint_value(checkpoint: CheckpointOut) -> dict[str, Any]:
+    """Give a checkpoint as JSON output shows it: step, time, metrics, then every other field."""
+    return {
+        "step_number": checkpoint.step_number,
+        "created_at": checkpoint.created_at,
+        "metrics": checkpoint.metrics.named_values(),
+        **(checkpoint.__pydantic_extra__ or {}),
+    }
+
+
+def curve(steps: Sequence[int], values: Sequence[float], width: int) -> str:
+    """Draw numbers over their steps in one line of at most ``width`` characters.
+
+    Where several fall on one character the one furthest from the middle of all is drawn, so that a spike
+    shows. A stretch of steps without any stays blank.
+    """
+    if not values:
+        return ""
+    low, high = min(values), max(values)
+    middle = low / 2 + high / 2
+    shown: dict[int, float] = {}
+    span = max(steps[-1] - steps[0], 1)
+    places = min(width, len(values)) - 1
+    for step, value in zip(steps, values, strict=True):
+        place = (step - steps[0]) * places // span
+        if place not in shown or abs(value - middle) > abs(shown[place] - middle):
+            shown[place] = value
+    # Halved, for the whole range of doubles is wider than a double.
+    scale = (high / 2 - low / 2) or 1.0
+    return "".join(
+        _BARS[round((shown[place] / 2 - low / 2) / scale * (len(_BARS) - 1))] if place in shown else " "
+        for place in range(max(shown) + 1)
+    )

@@ -1,0 +1,307 @@
+"""``jobs``, ``show``, ``checkpoints``, ``best`` and ``latest``: what the archive holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from tuneledger.cli import exit_codes
+from tuneledger.cli.options import AsCsv, AsJson, Db, Metric, Schema, log, open_archive, unix_seconds
+from tuneledger.errors import InvalidArgument, NotFound
+
+if TYPE_CHECKING:
+    from tuneledger.models import CheckpointOut
+    from tuneledger.repository import CheckpointRepository, JobSummary
+
+app = typer.Typer()
+
+JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="A job's id, or its beginning if unique.")]
+JobArguments = Annotated[
+    list[str] | None, typer.Argument(metavar="JOB", help="Ids, or beginnings that are unique.")
+]
+
+_SUMMARY = (
+    "job_id", "provider", "model", "status", "created_at", "revision", "finished_at", "fine_tuned_model",
+    "trained_tokens", "cost", "cost_currency", "last_step",
+)  # fmt: skip
+
+
+@app.command()
+def jobs(
+    *,
+    provider: Annotated[str | None, typer.Option(help="Only this provider's.")] = None,
+    model: Annotated[str | None, typer.Option(help="Only of this base model.")] = None,
+    status: Annotated[
+        str | None, typer.Option(help="Only of this status, spelt as the provider does.")
+    ] = None,
+    created_from: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Created then or later: a date, or UNIX seconds.")
+    ] = None,
+    created_to: Annotated[str | None, typer.Option(metavar="TIME", help="Created then or earlier.")] = None,
+    source: Annotated[
+        str | None, typer.Option("--input", metavar="NAME|SHA256", help="Only what this input added to.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many on a page.")] = 50,
+    page: Annotated[str | None, typer.Option(help="The page after: what the one before told.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All pages at once.")] = False,
+    db: Db = None,
+    schema: Schema = None,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+) -> None:
+    """List jobs, the newest first."""
+    from tuneledger.cli import presenting
+
+    _one_format(as_json=as_json, as_csv=as_csv)
+    by_digest = source is not None and len(source) == 64 and not source.strip("0123456789abcdef")  # noqa: PLR2004 - SHA-256 in hexadecimal
+    filters: dict[str, Any] = {
+        "provider": provider,
+        "model": model,
+        "status": status,
+        "created_from": unix_seconds(created_from),
+        "created_to": unix_seconds(created_to, end=True),
+        "input_sha256" if by_digest else "input_name": source,
+    }
+    with open_archive(db, schema, note=not as_json) as archive, archive.read() as repository:
+        following = page
+
+        def found() -> Iterator[JobSummary]:
+            nonlocal following
+            while True:
+                answer = repository.jobs(**filters, limit=limit, page=following)
+                following = answer.next_page
+                yield from answer.jobs
+                if following is None or not everything:
+                    return
+
+        if as_json:
+            with presenting.printing_json_list("jobs") as (add, after):
+                for job in found():
+                    add({name: getattr(job, name) for name in _SUMMARY})
+                after["next_page"] = following
+            return
+        if as_csv:
+            presenting.print_csv(_SUMMARY, ([getattr(job, name) for name in _SUMMARY] for job in found()))
+        else:
+            columns = [
+                presenting.Column("job"),
+                presenting.Column("provider"),
+                presenting.Column("model"),
+                presenting.Column("status"),
+                presenting.Column("created (UTC)"),
+                presenting.Column("last step", right=True),
+                presenting.Column("cost", right=True),
+            ]
+            presenting.print_table(columns, map(_job_cells, found()))
+        if following:
+            log.info("there are more: --page %s, or --all", following)
+
+
+def _job_cells(job: JobSummary) -> list[str]:
+    from tuneledger.cli.presenting import time
+
+    return [
+        job.job_id,
+        job.provider,
+        job.model or "",
+        job.status or "",
+        time(job.created_at),
+        "" if job.last_step is None else str(job.last_step),
+        "" if job.cost is None else f"{job.cost:g} {job.cost_currency or ''}".rstrip(),
+    ]
+
+
+@app.command()
+def checkpoints(
+    job: JobArgument,
+    *,
+    first_step: Annotated[
+        int | None, typer.Option("--from", metavar="STEP", help="The first step, inclusive.")
+    ] = None,
+    last_step: Annotated[
+        int | None, typer.Option("--to", metavar="STEP", help="The last step, inclusive.")
+    ] = None,
+    metrics: Annotated[
+        list[str] | None,
+        typer.Option("--metric", "-m", metavar="METRIC", help="Only this one; may be repeated."),
+    ] = None,
+    newest_first: Annotated[bool, typer.Option("--newest-first", help="The highest step first.")] = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many.")] = None,
+    db: Db = None,
+    schema: Schema = None,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+) -> None:
+    """List a job's checkpoints between two steps."""
+    from tuneledger.cli import presenting
+
+    _one_format(as_json=as_json, as_csv=as_csv)
+    with open_archive(db, schema, note=not as_json) as archive, archive.read() as repository:
+        job_id = repository.job_id(job)
+        names = (
+            repository.metric_names(job_id)
+            if metrics is None
+            else list(dict.fromkeys(repository.metric_name(job_id, metric) for metric in metrics))
+        )
+        found = islice(
+            repository.stream_checkpoints(
+                job_id,
+                first_step=first_step,
+                last_step=last_step,
+                metrics=None if metrics is None else names,
+                newest_first=newest_first,
+            ),
+            limit,
+        )
+        if as_json:
+            with presenting.printing_json_list("checkpoints", job_id=job_id) as (add, _):
+                for checkpoint in found:
+                    add(presenting.checkpoint_value(checkpoint))
+        elif as_csv:
+            presenting.print_csv(["step_number", "created_at", *names], (_row(c, names) for c in found))
+        else:
+            _print_checkpoints(found, names)
+
+
+def _row(checkpoint: CheckpointOut, names: Sequence[str]) -> list[object]:
+    values = checkpoint.metrics.named_values()
+    return [checkpoint.step_number, checkpoint.created_at, *(values.get(name) for name in names)]
+
+
+def _print_checkpoints(found: Iterable[CheckpointOut], names: Sequence[str]) -> None:
+    from tuneledger.cli.presenting import Column, print_table
+
+    columns = [
+        Column("step", right=True),
+        Column("created (UTC)"),
+        *(Column(name, right=True) for name in names),
+    ]
+    print_table(columns, (_checkpoint_cells(checkpoint, names) for checkpoint in found))
+
+
+def _checkpoint_cells(checkpoint: CheckpointOut, names: Sequence[str]) -> list[str]:
+    from tuneledger.cli.presenting import number, time
+
+    values = checkpoint.metrics.named_values()
+    return [
+        str(checkpoint.step_number),
+        time(checkpoint.created_at),
+        *(number(values[name]) if name in values else "" for name in names),
+    ]
+
+
+@app.command()
+def best(
+    *,
+    jobs: JobArguments = None,
+    metric: Metric,
+    goal: Annotated[
+        Literal["min", "max"], typer.Option(help="The lowest value wins, or the highest.")
+    ] = "min",
+    everything: Annotated[bool, typer.Option("--all", help="Every job of the archive.")] = False,
+    db: Db = None,
+    schema: Schema = None,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+) -> None:
+    """Tell the best checkpoint of a job by a metric; of several jobs the best of each, the best job first.
+
+    NaN, infinities and steps that were not evaluated never win; of equal values the lowest step does.
+    """
+    _one_format(as_json=as_json, as_csv=as_csv)
+    with open_archive(db, schema, note=not as_json) as archive, archive.read() as repository:
+        ids = _chosen(repository, jobs, everything=everything)
+        found = repository.best_checkpoints(metric, goal, job_ids=ids)
+        names = {job_id: repository.metric_name(job_id, metric) for job_id in found}
+        if not found:
+            for job_id in ids or ():
+                repository.metric_name(job_id, metric)
+            log.error("%s", _nothing_evaluated(repository, ids, metric))
+            raise typer.Exit(exit_codes.NOT_EVALUATED)
+        _print_of_jobs(found, names, as_json=as_json, as_csv=as_csv)
+        missing = len(ids) - len(found) if ids is not None else 0
+        if missing:
+            log.info("%d more have no step with a number for %s", missing, metric)
+
+
+def _nothing_evaluated(repository: CheckpointRepository, ids: list[str] | None, metric: str) -> str:
+    if ids is not None and len(ids) == 1:
+        count = repository.count_checkpoints(ids[0])
+        return (
+            f"job {ids[0]}: no step was evaluated: none of its {count} checkpoints has a number for {metric}"
+        )
+    return f"no step of these jobs was evaluated: none has a number for {metric}"
+
+
+@app.command()
+def latest(
+    jobs: JobArguments = None,
+    *,
+    everything: Annotated[bool, typer.Option("--all", help="Every job of the archive.")] = False,
+    db: Db = None,
+    schema: Schema = None,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+) -> None:
+    """Tell the checkpoint of the highest step of a job, or of each of several."""
+    _one_format(as_json=as_json, as_csv=as_csv)
+    with open_archive(db, schema, note=not as_json) as archive, archive.read() as repository:
+        ids = _chosen(repository, jobs, everything=everything)
+        found = repository.latest_checkpoints(ids)
+        if not found:
+            raise NotFound(f"no checkpoints yet: {', '.join(ids) if ids else 'the archive holds none'}")
+        _print_of_jobs(found, None, as_json=as_json, as_csv=as_csv)
+
+
+def _chosen(
+    repository: CheckpointRepository, jobs: Sequence[str] | None, *, everything: bool
+) -> list[str] | None:
+    """Give the ids of the jobs asked for, or None for all."""
+    if everything == bool(jobs):
+        raise InvalidArgument("say which jobs: one or more ids, or --all")
+    return None if everything else list(dict.fromkeys(map(repository.job_id, jobs or ())))
+
+
+def _print_of_jobs(
+    found: dict[str, CheckpointOut], names: dict[str, str] | None, *, as_json: bool, as_csv: bool
+) -> None:
+    """Print one checkpoint a job, by job, in the order given; ``names``: the metric that each won by."""
+    from tuneledger.cli import presenting
+
+    if as_json:
+        rows = [
+            {
+                "job_id": job_id,
+                **({"metric": names[job_id]} if names else {}),
+                **presenting.checkpoint_value(c),
+            }
+            for job_id, c in found.items()
+        ]
+        presenting.print_json({"checkpoints": rows})
+        return
+    columns = list(dict.fromkeys(name for c in found.values() for name in c.metrics.named_values()))
+    if names:
+        columns = list(dict.fromkeys([*names.values(), *columns]))
+    if as_csv:
+        presenting.print_csv(
+            ["job_id", "step_number", "created_at", *columns],
+            ([job_id, *_row(c, columns)] for job_id, c in found.items()),
+        )
+        return
+    presenting.print_table(
+        [
+            presenting.Column("job"),
+            presenting.Column("step", right=True),
+            presenting.Column("created (UTC)"),
+            *(presenting.Column(name, right=True) for name in columns),
+        ],
+        ([job_id, *_checkpoint_cells(c, columns)] for job_id, c in found.items()),
+    )
+
+
+def _one_format(*, as_json: bool, as_csv: bool) -> None:
+    if as_json and as_csv:
+        raise InvalidArgument("--json and --csv exclude each other")
