@@ -18,9 +18,13 @@ from tuneledger.errors import InvalidPayload, LimitExceeded
 MAX_DEPTH = 100
 """Levels of nesting that are accepted below a payload's own fields."""
 
-# Only a number with a three-digit exponent or hundreds of digits can overflow a double; the hook
-# that looks at each number costs a Python call a number, so it is used where one of these stands.
-_MAY_OVERFLOW = re.compile(r"[eE]\+?0*\d{3}|\d{300}")
+# Only a number with a three-digit exponent, or with 200 digits before one of two, can overflow a
+# double; the hook that looks at each number costs a Python call a number, so it is used where one of
+# these stands.
+_MAY_OVERFLOW = re.compile(r"[eE]\+?0*\d{3}|(?<!\d)\d{200}")
+
+_LONGEST_INTEGER_BITS = 13_000
+"""Python converts no integer of more than 4,300 digits (14,284 bits) to text or back."""
 
 
 def parse(data: bytes | str, *, source: str) -> object:
@@ -50,6 +54,8 @@ def parse(data: bytes | str, *, source: str) -> object:
             object_pairs_hook=unique,
             parse_float=finite if _MAY_OVERFLOW.search(text) else None,
         )
+    except InvalidPayload:
+        raise
     except json.JSONDecodeError as error:
         position = f"line {error.lineno} column {error.colno}"
         reason = f"not valid JSON: {error.msg}"
@@ -103,19 +109,21 @@ def flaw(value: object, depth: int = MAX_DEPTH) -> tuple[str, str] | None:
     Refused are other types than JSON's, more than ``depth`` levels, NUL characters and lone
     surrogates (PostgreSQL refuses both, SQLite does not: one archive, one verdict).
     """
-    if value is None or value is True or value is False:
+    if value is None or isinstance(value, float):
         return None
-    kind = type(value)
-    if issubclass(kind, str):
-        reason = text_flaw(value)  # type: ignore[arg-type]
-        return ("", reason) if reason else None
-    if issubclass(kind, (int, float)):
-        return None
-    if issubclass(kind, (dict, list)):
-        if depth == 0:
-            return "", f"nested more than {MAX_DEPTH} levels deep"
-        return _flaw_inside(value, depth)  # type: ignore[arg-type]
-    return "", f"a {kind.__name__} is not a JSON value"
+    reason = None
+    if isinstance(value, str):
+        reason = text_flaw(value)
+    elif isinstance(value, int):
+        if value.bit_length() > _LONGEST_INTEGER_BITS:
+            reason = "an integer of thousands of digits"
+    elif isinstance(value, (dict, list)):
+        if depth:
+            return _flaw_inside(value, depth)
+        reason = f"nested more than {MAX_DEPTH} levels deep"
+    else:
+        reason = f"a {type(value).__name__} is not a JSON value"
+    return ("", reason) if reason else None
 
 
 def _flaw_inside(container: dict[object, object] | list[object], depth: int) -> tuple[str, str] | None:
@@ -130,7 +138,7 @@ def _flaw_inside(container: dict[object, object] | list[object], depth: int) -> 
             return "", "a key that is not text"
         reason = text_flaw(key)
         if reason:
-            return f".{key}", f"in the key: {reason}"
+            return f".{key.encode(errors='replace').decode()}", f"in the key: {reason}"
         found = flaw(item, depth - 1)
         if found:
             return f".{key}{found[0]}", found[1]

@@ -300,7 +300,8 @@ def checkpoints_from(
     """Make checkpoints of rows (step, created_at, extra) and (name_id, step, value, kind).
 
     They come in the order of ``rows``. ``names`` gives the metric of a name_id, ``only`` the metrics
-    wanted (None: all); ``metrics`` holds nothing else.
+    wanted (None: all); ``metrics`` holds nothing else, but may hold values of steps that ``rows`` lacks:
+    under READ COMMITTED another writer's step can show up between the two queries.
     """
     by_step: dict[int, dict[str, Any]] = {}
     items: list[dict[str, Any]] = []
@@ -315,7 +316,9 @@ def checkpoints_from(
             values |= aside if only is None else {name: aside[name] for name in aside if name in only}
         items.append(item)
     for name_id, step, value, kind in metrics:
-        by_step[step][names[name_id]] = value if kind is None else _VALUES[kind]
+        of_step = by_step.get(step)
+        if of_step is not None:
+            of_step[names[name_id]] = value if kind is None else _VALUES[kind]
     return _CHECKPOINTS.validate_python(items)
 
 

@@ -13,6 +13,7 @@ from tuneledger.models.values import (
     StepNumber,
     UndeclaredMetric,
     UnixSeconds,
+    UnknownName,
     UnknownValue,
 )
 
@@ -66,7 +67,7 @@ class MetricOut(ArchivedModel):
 class CheckpointOut(ArchivedModel):
     """One checkpoint of a job: the metrics at a step. Unknown fields are kept as they came."""
 
-    __pydantic_extra__: dict[str, UnknownValue]
+    __pydantic_extra__: dict[UnknownName, UnknownValue]
 
     metrics: MetricOut
     step_number: StepNumber

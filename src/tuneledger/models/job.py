@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from tuneledger import json_text
+from tuneledger.errors import shortened
 from tuneledger.models.archived import ArchivedModel
 from tuneledger.models.checkpoint import CheckpointOut
 from tuneledger.models.values import (
@@ -19,6 +20,7 @@ from tuneledger.models.values import (
     Revision,
     Tokens,
     UnixSeconds,
+    UnknownName,
     UnknownValue,
 )
 
@@ -54,7 +56,7 @@ def is_final(status: str | None) -> bool:
 class Event(ArchivedModel):
     """Something that happened to a job. Equal events may occur more than once. Unknown fields are kept."""
 
-    __pydantic_extra__: dict[str, UnknownValue]
+    __pydantic_extra__: dict[UnknownName, UnknownValue]
 
     name: NameText
     created_at: UnixSeconds
@@ -113,10 +115,12 @@ class Job(ArchivedModel):
         document = known.get("document", {})
         if not isinstance(document, dict):
             return given
-        twice = sorted(unknown & document.keys())
+        twice = unknown & document.keys()
         if twice:
             raise PydanticCustomError(
-                "twice", "{name} stands both in the job and in its document", {"name": twice[0]}
+                "twice",
+                "{name} stands both in the job and in its document",
+                {"name": shortened(min(twice, key=str))},
             )
         known["document"] = document | {name: given[name] for name in given if name in unknown}
         return known

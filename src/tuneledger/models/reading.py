@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -11,6 +11,9 @@ from tuneledger import json_text
 from tuneledger.errors import InvalidPayload
 from tuneledger.models.checkpoint import CheckpointOut, MetricOut
 from tuneledger.models.job import Event, Job
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["json_schemas", "plain", "validated"]
 
@@ -48,18 +51,26 @@ def plain(payload: object, *, source: str) -> object:
     return payload
 
 
-def validated(model: type[Model], payload: object, *, source: str = "<payload>", position: str = "") -> Model:
+def validated(
+    model: type[Model],
+    payload: object,
+    *,
+    source: str = "<payload>",
+    position: str = "",
+    names: Mapping[str, str] | None = None,
+) -> Model:
     """Make a ``model`` of ``payload`` (see `plain`), or raise `InvalidPayload` saying what and where.
 
-    ``position`` says where in ``source`` the payload stands, when it is one of several.
+    ``position`` says where in ``source`` the payload stands, when it is one of several; ``names`` what the
+    source calls fields of the model, for the message.
     """
     value = plain(payload, source=source)
     try:
         return model.model_validate(value)
     except ValidationError as error:
         place, field, reason = _first(error)
-    except RecursionError:
-        place, field, reason = "", "", "nested too deeply to be read"
+        if names and not place:
+            field = names.get(field, field)
     raise InvalidPayload(
         source=source, position=" ".join(filter(None, (position, place))), field=field, reason=reason
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, NoReturn, Self
 
 from pydantic import AfterValidator, Field, GetPydanticSchema, WithJsonSchema
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
@@ -22,6 +22,7 @@ __all__ = [
     "Revision",
     "StepNumber",
     "UnixSeconds",
+    "UnknownName",
     "UnknownValue",
 ]
 
@@ -42,24 +43,26 @@ class Placeholder(float):
 
     __slots__ = ()
 
+    def __new__(cls) -> Self:
+        """Give the one number it can be."""
+        return super().__new__(cls, 0.0)
+
     def __repr__(self) -> str:
         return "NOT_EVALUATED"
 
-    def __reduce__(self) -> tuple[type[Placeholder], tuple[float]]:
-        return Placeholder, (0.0,)
+    def __reduce__(self) -> tuple[type[Placeholder], tuple[()]]:
+        return Placeholder, ()
 
 
-NOT_EVALUATED: Final = Placeholder(0.0)
+NOT_EVALUATED: Final = Placeholder()
 
 
-def _whole_number(value: object, end: int, unit_hint: str = "") -> int:
+def _refuse_integer(value: object, end: int, unit_hint: str) -> NoReturn:
     if type(value) is not int:
         raise PydanticCustomError("integer", "must be an integer, not {kind}", {"kind": _kind_of(value)})
-    if not 0 <= value < end:
-        raise PydanticCustomError(
-            "range", "must be between 0 and {last}{hint}", {"last": end - 1, "hint": unit_hint}
-        )
-    return value
+    raise PydanticCustomError(
+        "range", "must be between 0 and {last}{hint}", {"last": end - 1, "hint": unit_hint}
+    )
 
 
 def _kind_of(value: object) -> str:
@@ -70,15 +73,14 @@ def _kind_of(value: object) -> str:
 def _integer_schema(end: int, description: str, explain: Any = None) -> GetPydanticSchema:
     """Integers from 0 to below ``end``: checked in Rust, explained in Python only when refused."""
 
-    def check(value: object) -> int:
-        hint = explain(value) if explain else ""
-        return _whole_number(value, end, hint)
+    def refuse(value: object) -> NoReturn:
+        _refuse_integer(value, end, explain(value) if explain else "")
 
     def build(_source: object, _handler: object) -> CoreSchema:
         return core_schema.union_schema(
             [
                 core_schema.int_schema(strict=True, ge=0, lt=end),
-                core_schema.no_info_plain_validator_function(check),
+                core_schema.no_info_plain_validator_function(refuse),
             ],
             mode="left_to_right",
             metadata={"pydantic_js_functions": [lambda _s, _h: _integer_json_schema(end, description)]},
@@ -123,6 +125,7 @@ def _number(value: object) -> float | int:
         try:
             as_double = float(value)
         except OverflowError:
+            _stored_json(value)
             return value
         return as_double if int(as_double) == value else value
     if type(value) is float:  # from JSON text, where the exact-type test before this one does not see it
@@ -184,6 +187,17 @@ UnknownValue = Annotated[Any, AfterValidator(_stored_json)]
 """A field no model declares: any JSON value, kept as it came."""
 
 
+def _key_text(key: str) -> str:
+    reason = json_text.text_flaw(key)
+    if reason:
+        raise PydanticCustomError("json", "cannot be stored: in the name: {reason}", {"reason": reason})
+    return key
+
+
+UnknownName = Annotated[str, AfterValidator(_key_text)]
+"""The name of a field no model declares."""
+
+
 def _json_object(value: dict[str, Any]) -> dict[str, Any]:
     _stored_json(value)
     return value
@@ -195,7 +209,7 @@ JsonObject = Annotated[dict[str, Any], AfterValidator(_json_object)]
 def _finite(value: float) -> float:
     if not math.isfinite(value):
         raise PydanticCustomError("finite", "must be a finite number")
-    return value
+    return value + 0.0  # SQLite drops the sign of -0.0
 
 
 FiniteNumber = Annotated[float, Field(strict=True), AfterValidator(_finite)]

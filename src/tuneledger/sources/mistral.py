@@ -24,6 +24,13 @@ if TYPE_CHECKING:
 __all__ = ["SOURCE", "jobs"]
 
 _NAME = "mistral"
+_NAMES = {
+    "job_id": "id",
+    "revision": "modified_at",
+    "cost": "metadata.cost",
+    "cost_currency": "metadata.cost_currency",
+}
+"""What Mistral calls those fields of a job that have another name here."""
 _VALIDATION = ("valid_loss", "valid_mean_token_accuracy")
 
 
@@ -76,16 +83,25 @@ def _job(payload: Any, source: str, position: str, job_id: str | None) -> Job:
         "status": status,
         "created_at": _required(payload, "created_at", source, position),
         "revision": modified_at,
-        "finished_at": modified_at if isinstance(status, str) and is_final(status) else None,
+        "finished_at": modified_at if type(modified_at) is int and _is_over(status) else None,
         "fine_tuned_model": payload.get("fine_tuned_model"),
         "trained_tokens": payload.get("trained_tokens"),
         "cost": metadata.get("cost"),
         "cost_currency": metadata.get("cost_currency"),
         "document": document,
-        "events": payload.get("events") or [],
-        "checkpoints": _marked(payload.get("checkpoints") or []),
+        "events": _list_of(payload, "events"),
+        "checkpoints": _marked(_list_of(payload, "checkpoints")),
     }
-    return validated(Job, given, source=source, position=position)
+    return validated(Job, given, source=source, position=position, names=_NAMES)
+
+
+def _is_over(status: object) -> bool:
+    return isinstance(status, str) and is_final(status)
+
+
+def _list_of(payload: dict[str, Any], name: str) -> Any:
+    value = payload.get(name)
+    return [] if value is None else value
 
 
 def _required(payload: dict[str, Any], name: str, source: str, position: str) -> Any:
