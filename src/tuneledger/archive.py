@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 import random
-import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
 
 from sqlalchemy.orm import Session
 
 from tuneledger import schema as schemas
-from tuneledger.engine import READING, WRITING, Location, locate, open_engine, translated
+from tuneledger.engine import READING, WRITING, Location, locate, open_engine, translated, wait
 from tuneledger.errors import DatabaseUnavailable, SchemaEmpty, TuneledgerError
 from tuneledger.repository import CheckpointRepository, OnConflict
 
@@ -127,5 +126,6 @@ class Archive:
                     raise
                 _log.warning("saving job %r again, try %d: %s", job.job_id, attempt + 1, error)
             # Jittered, or two that got in each other's way do so again.
-            time.sleep(_FIRST_PAUSE_SECONDS * 2**attempt * random.uniform(0.5, 1.5))  # noqa: S311 - no secret
+            pause = _FIRST_PAUSE_SECONDS * 2**attempt * random.uniform(0.5, 1.5)  # noqa: S311 - no secret
+            wait(pause, is_async=self.location.is_async)
         raise AssertionError(attempt)  # pragma: no cover - the last try returns or raises

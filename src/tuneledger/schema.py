@@ -208,7 +208,7 @@ def migrating(engine: Engine) -> Iterator[Connection]:
 @contextmanager
 def _guarded_sqlite(connection: Connection) -> Iterator[None]:
     # Inside a transaction the pragma does nothing, so it goes past SQLAlchemy, which would begin one.
-    driver: Any = connection.connection.driver_connection
+    driver: Any = connection.connection.dbapi_connection
     driver.execute("PRAGMA foreign_keys = OFF")
     try:
         with connection.begin():

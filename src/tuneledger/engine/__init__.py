@@ -15,6 +15,7 @@ from tuneledger.engine.opening import (
     schema_options,
 )
 from tuneledger.engine.rows import insert_rows
+from tuneledger.engine.waiting import wait
 
 __all__ = [
     "READING",
@@ -26,4 +27,5 @@ __all__ = [
     "open_engine",
     "schema_options",
     "translated",
+    "wait",
 ]

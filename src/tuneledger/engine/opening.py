@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,6 +28,8 @@ WRITING: Final = {"tuneledger_begin": "write"}
 """Execution options of a transaction: a reader sees one snapshot throughout, a writer takes its lock
 before it reads, so that what it read still holds when it writes."""
 
+_ASYNC_DRIVERS: Final = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+psycopg_async"}
+
 
 @dataclass(frozen=True, slots=True)
 class Location:
@@ -44,6 +46,15 @@ class Location:
         if self.url.get_backend_name() != "sqlite" or not name or name == ":memory:":
             return None
         return Path(name)
+
+    @property
+    def is_async(self) -> bool:
+        """Whether its driver is for asyncio."""
+        return self.url.drivername in _ASYNC_DRIVERS.values()
+
+    def asynchronous(self) -> Location:
+        """Give the same place by the driver for asyncio."""
+        return replace(self, url=self.url.set(drivername=_ASYNC_DRIVERS[self.url.get_backend_name()]))
 
     def __str__(self) -> str:
         if self.path is not None:
@@ -128,7 +139,10 @@ def open_engine(
     try:
         engine = make(place.url, read_only=read_only, durable=durable, wait_seconds=wait_seconds)
     except ModuleNotFoundError:
-        raise DriverMissing from None
+        wanted = "async" if place.url.drivername == _ASYNC_DRIVERS["sqlite"] else "postgres"
+        raise DriverMissing(
+            f"the database driver is not installed; `pip install 'tuneledger[{wanted}]'` brings it"
+        ) from None
     _guard_against_fork(engine)
     return engine.execution_options(**schema_options(place.schema))
 

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import create_engine, event
-from sqlalchemy.pool import QueuePool, StaticPool
+from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
 
+from tuneledger.engine.waiting import wait
 from tuneledger.errors import UnsuitableConnection
 
 if TYPE_CHECKING:
@@ -32,14 +33,14 @@ _MOST_PARAMETERS: Final = 999
 def make_engine(url: URL, *, read_only: bool, durable: bool, wait_seconds: float) -> Engine:
     """Make the engine of a file, or of a database in memory, which lives as long as the engine."""
     in_memory = not url.database
-    connect_args: dict[str, Any] = {"timeout": wait_seconds, "check_same_thread": False}
+    is_async = url.get_dialect().is_async
     engine = create_engine(
         url,
-        connect_args=connect_args,
-        # A database in memory is its connection; files have one a thread at work.
-        **(
-            {"poolclass": StaticPool} if in_memory else {"poolclass": QueuePool, "pool_timeout": wait_seconds}
-        ),
+        connect_args={"timeout": wait_seconds, "check_same_thread": False},
+        poolclass=AsyncAdaptedQueuePool if is_async else QueuePool,
+        pool_timeout=wait_seconds,
+        # A database in memory is its connection: there is one, and transactions wait for each other.
+        **({"pool_size": 1, "max_overflow": 0} if in_memory else {}),
     )
     if not in_memory:
 
@@ -63,7 +64,7 @@ def make_engine(url: URL, *, read_only: bool, durable: bool, wait_seconds: float
         if read_only:
             cursor.execute("PRAGMA query_only = ON")
         elif not in_memory:
-            _use_write_ahead_log(connection, wait_seconds)
+            _use_write_ahead_log(connection, wait_seconds, is_async=is_async)
             # In WAL mode only FULL syncs at each commit; NORMAL may lose the last ones with the power.
             cursor.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
         cursor.close()
@@ -86,7 +87,7 @@ def _create_private(path: Path) -> None:
         return
 
 
-def _use_write_ahead_log(connection: sqlite3.Connection, wait_seconds: float) -> None:
+def _use_write_ahead_log(connection: sqlite3.Connection, wait_seconds: float, *, is_async: bool) -> None:
     """Let readers and the writer not wait for each other. The mode stays with the file."""
     deadline = time.monotonic() + wait_seconds
     while connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
@@ -97,7 +98,7 @@ def _use_write_ahead_log(connection: sqlite3.Connection, wait_seconds: float) ->
             busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
             if not busy or time.monotonic() > deadline:
                 raise
-            time.sleep(0.01)
+            wait(0.01, is_async=is_async)
 
 
 def check_suitable(connection: Connection) -> None:
@@ -107,7 +108,7 @@ def check_suitable(connection: Connection) -> None:
             "foreign keys are off on this SQLite connection; make the engine with "
             "tuneledger.engine.open_engine, or run PRAGMA foreign_keys = ON at every connect"
         )
-    driver: Any = connection.connection.driver_connection
+    driver: Any = connection.connection.dbapi_connection
     if getattr(driver, "isolation_level", None) is not None:
         raise UnsuitableConnection(
             "this SQLite driver begins transactions by itself and late; make the engine with "

@@ -1,0 +1,16 @@
+"""A pause that lets others work: other threads, or the other tasks of an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+
+def wait(seconds: float, *, is_async: bool) -> None:
+    """Wait; ``is_async`` where an asynchronous driver's greenlet asks, whose event loop must go on."""
+    if not is_async:
+        time.sleep(seconds)
+        return
+    from sqlalchemy.util.concurrency import await_
+
+    await_(asyncio.sleep(seconds))

@@ -1,0 +1,187 @@
+import asyncio
+import importlib.util
+import json
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import make_url
+
+from tuneledger import Archive, CheckpointRepository
+from tuneledger.aio import AsyncArchive
+from tuneledger.errors import DatabaseBusy, DatabaseReadOnly, DriverMissing, JobNotFound
+from tuneledger.testing import checkpoint, checkpoints, job
+
+EXAMPLE = Path(__file__).parents[1] / "docs/examples/serve_checkpoints.py"
+
+
+def test_tasks_share_an_archive(database_url: str) -> None:
+    """Tasks of one loop save and read at once, each in a transaction of its own."""
+
+    async def main() -> None:
+        async with AsyncArchive(database_url) as archive:
+            await asyncio.gather(
+                *(archive.save(job(f"job-{n}", checkpoints=checkpoints(20))) for n in range(8))
+            )
+
+            async def steps(n: int) -> int:
+                async with archive.read() as repository:
+                    return await repository.run(CheckpointRepository.count_checkpoints, f"job-{n}")
+
+            assert await asyncio.gather(*map(steps, range(8))) == [20] * 8
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("kind", ["memory", "file"])
+def test_missing_schema_is_made(kind: str, empty_sqlite_url: str) -> None:
+    """An SQLite archive that is not there yet is made, by the same migrations."""
+
+    async def main() -> None:
+        async with AsyncArchive("sqlite://" if kind == "memory" else empty_sqlite_url) as archive:
+            await archive.save(job())
+            async with archive.read() as repository:
+                assert await repository.run(lambda found: found.job("job-1")) == job()
+
+    asyncio.run(main())
+
+
+def test_cancelled_task_writes_nothing_and_leaves_the_pool_whole(database_url: str) -> None:
+    """A task cancelled within its transaction rolls it back, and its connection serves again."""
+
+    async def main() -> None:
+        async with AsyncArchive(database_url, wait_seconds=5) as archive:
+            reached = asyncio.Event()
+
+            async def endless() -> None:
+                async with archive.write() as repository:
+                    await repository.run(CheckpointRepository.save, job(checkpoints=checkpoints(100)))
+                    reached.set()
+                    await asyncio.sleep(60)
+
+            for _ in range(20):  # more often than a pool has connections
+                reached.clear()
+                task = asyncio.create_task(endless())
+                await reached.wait()
+                task.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await task
+            async with archive.read() as repository:
+                assert await repository.run(CheckpointRepository.count_jobs) == 0
+
+    asyncio.run(main())
+
+
+def test_cancelling_twice_does_not_lose_a_database_in_memory() -> None:
+    """Cancelled again while it rolls back, a task still hands its connection back whole."""
+
+    async def main() -> None:
+        async with AsyncArchive("sqlite://", wait_seconds=5) as archive:
+            await archive.save(job("kept"))
+            reached = asyncio.Event()
+
+            async def endless() -> None:
+                async with archive.write() as repository:
+                    await repository.run(CheckpointRepository.save, job())
+                    reached.set()
+                    await asyncio.sleep(60)
+
+            task = asyncio.create_task(endless())
+            await reached.wait()
+            task.cancel()
+            await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            async with archive.read() as repository:
+                assert await repository.run(lambda found: found.jobs().jobs[0].job_id) == "kept"
+
+    asyncio.run(main())
+
+
+def test_waiting_for_a_lock_lets_the_loop_go_on(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the tries of a save other tasks run; after the last one the error is ours."""
+    holder = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    monkeypatch.delattr(time, "sleep")  # it would stop the loop
+
+    async def main() -> None:
+        async with AsyncArchive(sqlite_url, wait_seconds=0.01) as archive:
+            with pytest.raises(DatabaseBusy):
+                await archive.save(job())
+
+    asyncio.run(main())
+    holder.close()
+
+
+def test_errors_are_those_of_the_synchronous_door(database_url: str) -> None:
+    """What is missing or forbidden is said by the same errors."""
+    with Archive(database_url) as archive:
+        archive.save(job())
+
+    async def main() -> None:
+        async with AsyncArchive(database_url, read_only=True) as archive:
+            assert "AsyncArchive(" in repr(archive)
+            assert (make_url(database_url).password or "://") not in repr(archive)
+            with pytest.raises(JobNotFound):
+                async with archive.read() as repository:
+                    await repository.run(CheckpointRepository.job, "nobody")
+            with pytest.raises(DatabaseReadOnly):
+                await archive.save(job("another"))
+
+    asyncio.run(main())
+
+
+def test_missing_driver_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without aiosqlite the error says what to install."""
+    monkeypatch.setitem(sys.modules, "aiosqlite", None)
+
+    async def main() -> None:
+        async with AsyncArchive("sqlite://"):
+            raise AssertionError
+
+    with pytest.raises(DriverMissing, match=r"tuneledger\[async\]"):
+        asyncio.run(main())
+
+
+def test_missing_greenlet_names_the_extra() -> None:
+    """Without greenlet importing works and opening says what to install."""
+    program = """
+import asyncio, sys
+sys.modules["greenlet"] = None
+from tuneledger.aio import AsyncArchive
+from tuneledger.errors import DriverMissing
+async def main():
+    async with AsyncArchive("sqlite://"):
+        pass
+try:
+    asyncio.run(main())
+except DriverMissing as error:
+    print(error)
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "tuneledger[async]" in ended.stdout
+
+
+def test_fastapi_example(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The example of the docs serves a step range and streams a whole job."""
+    given = [checkpoint(step) for step in range(1_500)]
+    with Archive(database_url) as archive:
+        archive.save(job("run 1", checkpoints=given))
+    monkeypatch.setenv("TUNELEDGER_DATABASE_URL", database_url)
+    found = importlib.util.spec_from_file_location("serve_checkpoints", EXAMPLE)
+    assert found
+    assert found.loader
+    example = importlib.util.module_from_spec(found)
+    monkeypatch.setitem(sys.modules, "serve_checkpoints", example)
+    found.loader.exec_module(example)
+    with TestClient(example.app) as client:
+        answer = client.get("/jobs/run 1/checkpoints", params={"first_step": 10, "last_step": 12})
+        assert [one["step_number"] for one in answer.json()] == [10, 11, 12]
+        assert client.get("/jobs/nobody/checkpoints").status_code == 404
+        lines = client.get("/jobs/run 1/checkpoints.jsonl").text.splitlines()
+        assert [json.loads(line)["step_number"] for line in lines] == list(range(1_500))
