@@ -12,6 +12,7 @@ from tuneledger import json_text
 
 __all__ = [
     "LAST_SECOND",
+    "LONGEST_NAME",
     "NOT_EVALUATED",
     "JobId",
     "JsonObject",
@@ -30,7 +31,8 @@ LAST_SECOND: Final = 253_402_300_799
 """The last UNIX second of the year 9999, the latest time both engines can show."""
 
 _BIGINT_END: Final = 2**63
-_LONGEST_NAME: Final = 512
+LONGEST_NAME: Final = 512
+"""Characters of an id or another name, at most."""
 
 
 class Placeholder(float):
@@ -109,7 +111,7 @@ UnixSeconds = Annotated[
 
 NameText = Annotated[
     str,
-    Field(strict=True, min_length=1, max_length=_LONGEST_NAME, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$"),
+    Field(strict=True, min_length=1, max_length=LONGEST_NAME, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$"),
 ]
 """1 to 512 characters, none of them a control character. Compared code point by code point: upper and
 lower case, composed and decomposed accents are different names. (512 characters of 4 bytes stay

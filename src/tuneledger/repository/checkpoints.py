@@ -193,19 +193,29 @@ class CheckpointQueries(Scope):
     ) -> list[CheckpointOut]:
         """Give rows of checkpoints, in step order either way, their metrics.
 
-        ``with_gaps`` says that between the first and the last there are stored steps that are not wanted.
+        ``with_gaps`` says that between the first and the last there are stored steps that are not wanted,
+        maybe very many: what lies between is not read then.
         """
-        values: Iterable[Any] = ()
-        if name_ids:
+        if with_gaps:
+            values = self._values_at(job_key, name_ids, [row.step_number for row in rows])
+        else:
             ends = (rows[0].step_number, rows[-1].step_number)
-            values = self._execute(
-                _METRICS,
-                {"job_key": job_key, "name_ids": name_ids, "first_step": min(ends), "last_step": max(ends)},
-            ).all()
-            if with_gaps:
-                steps = {row.step_number for row in rows}
-                values = [value for value in values if value[1] in steps]
+            values = self._values_between(job_key, name_ids, min(ends), max(ends))
         return checkpoints_from(rows, values, names, only)
+
+    def _values_between(
+        self, job_key: int, name_ids: Sequence[int], first_step: int, last_step: int
+    ) -> Iterator[Any]:
+        bounds = {"job_key": job_key, "first_step": first_step, "last_step": last_step}
+        for some in portions(name_ids):
+            yield from self._execute(_METRICS, {**bounds, "name_ids": some})
+
+    def _values_at(self, job_key: int, name_ids: Sequence[int], steps: Sequence[int]) -> Iterator[Any]:
+        for of_steps in portions(steps):
+            for some in portions(name_ids):
+                yield from self._execute(
+                    _METRICS_AT, {"job_key": job_key, "name_ids": some, "steps": of_steps}
+                )
 
     # -- the one that matters ---------------------------------------------------------------
 
@@ -276,10 +286,7 @@ class CheckpointQueries(Scope):
         found: dict[int, CheckpointOut] = {}
         for some in portions(steps):
             rows = self._execute(_CHECKPOINTS_AT, {"job_key": job_key, "steps": some}).all()
-            values = self._execute(
-                _METRICS_AT, {"job_key": job_key, "name_ids": list(names), "steps": some}
-            ).all()
-            filled = checkpoints_from(rows, values, names)
+            filled = checkpoints_from(rows, self._values_at(job_key, list(names), some), names)
             found.update((checkpoint.step_number, checkpoint) for checkpoint in filled)
         return found
 

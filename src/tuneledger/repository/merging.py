@@ -69,6 +69,7 @@ def merged_content(stored: JobContent, payload: JobContent, decisions: Decisions
         )
     if decisions.on_conflict is OnConflict.REPLACE:
         _note_replaced(_flat(stored), _flat(payload), decisions)
+        _note_revision(stored, payload, decisions)
         return payload
     ours, theirs = stored.fields["revision"], payload.fields["revision"]
     revision = max(ours, theirs)
@@ -96,7 +97,14 @@ def merged_content(stored: JobContent, payload: JobContent, decisions: Decisions
             merged.fields[name] = value
     merged.fields.setdefault("created_at", 0)
     merged.older_fields = {name: of for name, of in revisions.items() if of < revision}
+    _note_revision(stored, merged, decisions)
     return merged
+
+
+def _note_revision(stored: JobContent, merged: JobContent, decisions: Decisions) -> None:
+    before, after = stored.fields["revision"], merged.fields["revision"]
+    if before != after:
+        decisions.changed.append(Change(None, "revision", before, after))
 
 
 def _flat(content: JobContent) -> dict[str, Any]:
@@ -108,7 +116,7 @@ def _flat(content: JobContent) -> dict[str, Any]:
 
 
 def _note_replaced(stored: Mapping[str, Any], payload: Mapping[str, Any], decisions: Decisions) -> None:
-    for name in stored.keys() | payload.keys():
+    for name in sorted(stored.keys() | payload.keys()):
         old, new = stored.get(name, ABSENT), payload.get(name, ABSENT)
         if ABSENT in (old, new) or not _same(old, new):
             decisions.changed.append(Change(None, name, old, new))
@@ -133,11 +141,13 @@ def merged_checkpoint(
         newer=newer,
     )
     fields = _merged_values(step, "", _fields(stored), _fields(payload), decisions, newer=newer)
-    return CheckpointOut.model_validate({**fields, "metrics": metrics, "step_number": step})
+    return CheckpointOut.model_validate({"created_at": 0, **fields, "metrics": metrics, "step_number": step})
 
 
 def _fields(checkpoint: CheckpointOut) -> dict[str, Any]:
-    return {"created_at": checkpoint.created_at, **(checkpoint.__pydantic_extra__ or {})}
+    """Give the fields of a checkpoint beside its metrics; a time of 0 is no time."""
+    time = {"created_at": checkpoint.created_at} if checkpoint.created_at else {}
+    return time | (checkpoint.__pydantic_extra__ or {})
 
 
 def _merged_values(
@@ -159,7 +169,7 @@ def _merged_values(
         ):
             merged[name] = new
     if decisions.on_conflict is OnConflict.REPLACE:
-        for name in stored.keys() - payload.keys():
+        for name in sorted(stored.keys() - payload.keys()):
             decisions.changed.append(Change(step, prefix + name, merged.pop(name), ABSENT))
     return merged
 

@@ -83,19 +83,8 @@ class SaveReport:
     events_removed: int = 0
     states_added: int = 0
     """Statuses the job was not known to have had."""
-
-    @property
-    def wrote(self) -> bool:
-        """Whether anything was written at all."""
-        return bool(
-            self.created
-            or self.added
-            or self.changed
-            or self.removed
-            or self.events_added
-            or self.events_removed
-            or self.states_added
-        )
+    wrote: bool = False
+    """Whether anything was written at all."""
 
 
 @dataclass(frozen=True, slots=True)

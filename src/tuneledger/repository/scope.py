@@ -9,7 +9,7 @@ from sqlalchemy import bindparam, select
 from tuneledger.engine import check_suitable, schema_options
 from tuneledger.engine.opening import DEFAULT_SCHEMA, schema_of
 from tuneledger.errors import AmbiguousJob, JobNotFound
-from tuneledger.models import CANONICAL_METRIC_NAMES
+from tuneledger.models import CANONICAL_METRIC_NAMES, LONGEST_NAME
 from tuneledger.tables import JobMetricRow, JobRow, MetricNameRow
 
 if TYPE_CHECKING:
@@ -114,8 +114,8 @@ class Scope:
 
         Raises `JobNotFound` when none begins so, `AmbiguousJob` when several do.
         """
-        # Ids sort by code point on both engines: what begins so lies between here and the next text.
-        last = prefix + chr(0x10FFFF)
+        # Ids sort by code point on both engines: what begins so lies between here and the last such id.
+        last = prefix + chr(0x10FFFF) * LONGEST_NAME
         found: tuple[str, ...] = tuple(self._execute(_WITH_PREFIX, {"first": prefix, "last": last}).scalars())
         if not found or not prefix:
             raise JobNotFound(prefix)

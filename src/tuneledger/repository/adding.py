@@ -1,0 +1,90 @@
+"""Adding rows that are known to be new: the engines' fastest ways, the ids of metric names."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from importlib.metadata import version
+from itertools import repeat
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import bindparam, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from tuneledger.mapping import CheckpointColumns, EventValues, SeriesColumns
+from tuneledger.models import CANONICAL_METRIC_NAMES
+from tuneledger.repository.records import Input
+from tuneledger.repository.summaries import SummaryWriting
+from tuneledger.tables import CheckpointRow, EventRow, InputRow, JobStateRow, MetricNameRow, MetricRow
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import DeclarativeBase
+
+__all__ = ["RowAdding"]
+
+_NAME_IDS = select(MetricNameRow.name, MetricNameRow.name_id).where(
+    MetricNameRow.name.in_(bindparam("names", expanding=True))
+)
+_PLAIN = ("job_key", "name_id", "step_number", "value")
+_MARKED = (*_PLAIN, "kind")
+
+
+class RowAdding(SummaryWriting):
+    """Inserts what belongs to a job, of which the caller holds the lock."""
+
+    def _insert(self, row_class: type[DeclarativeBase]) -> Any:
+        dialect = sqlite if self._connection.dialect.name == "sqlite" else postgresql
+        return dialect.insert(row_class)
+
+    def _add_states(self, job_key: int, states: Iterable[tuple[int, str]]) -> None:
+        rows = [(job_key, *state) for state in sorted(states)]
+        self._rows(JobStateRow, ("job_key", "revision", "status"), rows)
+
+    def _add_events(self, job_key: int, events: Iterable[EventValues]) -> None:
+        rows = [(job_key, *event) for event in events]
+        self._rows(EventRow, ("job_key", *EventValues._fields), rows)
+
+    def _add_inputs(self, job_key: int, inputs: Iterable[Input]) -> None:
+        for given in inputs:
+            values = {
+                "job_key": job_key,
+                "sha256": given.sha256,
+                # A file's name may hold bytes that are no text.
+                "name": given.name.encode(errors="backslashreplace").decode().replace("\0", "\\0"),
+                "format": given.format,
+                "size_bytes": given.size_bytes,
+                "tuneledger_version": version("tuneledger"),
+                "archived_at": int(time.time()),
+            }
+            self._execute(self._insert(InputRow).values(values).on_conflict_do_nothing())
+
+    def _add_checkpoints(self, job_key: int, columns: CheckpointColumns) -> None:
+        rows = [(job_key, *row) for row in columns.rows]
+        self._rows(CheckpointRow, ("job_key", "step_number", "created_at", "extra", "digest"), rows)
+        self._add_series(job_key, columns.series)
+
+    def _add_series(self, job_key: int, series: Mapping[str, SeriesColumns]) -> None:
+        name_ids = self._name_ids(series)
+        self._add_to_summaries(job_key, {name_ids[name]: columns for name, columns in series.items()})
+        for name, name_id in sorted(name_ids.items(), key=lambda item: item[1]):
+            columns = series[name]
+            keys = (repeat(job_key), repeat(name_id), columns.steps, columns.values)
+            if columns.kinds is None:
+                self._rows(MetricRow, _PLAIN, list(zip(*keys, strict=False)))
+            else:
+                self._rows(MetricRow, _MARKED, list(zip(*keys, columns.kinds, strict=False)))
+
+    def _name_ids(self, names: Iterable[str]) -> dict[str, int]:
+        """Give the ids of metric names, adding those that no job had yet."""
+        wanted = sorted(names)
+        if not wanted:
+            return {}
+        found = self._pairs(_NAME_IDS, {"names": wanted})
+        missing = [name for name in wanted if name not in found]
+        if missing:
+            # In one order, for two writers that add the same names wait for each other.
+            rows = [{"name": name, "canonical": CANONICAL_METRIC_NAMES.get(name, name)} for name in missing]
+            statement = self._insert(MetricNameRow).on_conflict_do_nothing(index_elements=["name"])
+            self._execute(statement, rows)
+            found = self._pairs(_NAME_IDS, {"names": wanted})
+        return found
