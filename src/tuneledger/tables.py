@@ -29,6 +29,7 @@ __all__ = [
     "JOB_SUMMARY",
     "SUMMARY_COLUMNS",
     "VERSION_TABLE",
+    "VIEWS",
     "Base",
     "CheckpointRow",
     "EventRow",
@@ -52,6 +53,9 @@ NAMING: Final = {
     "fk": "fk_%(table_name)s_%(referred_table_name)s",
     "pk": "pk_%(table_name)s",
 }
+
+VIEWS: Final = ("job_summary", "points", "wide_checkpoints")
+"""The views, which the migrations alone make."""
 
 # PostgreSQL sorts text by the database's locale unless told otherwise, SQLite by code point.
 _TEXT = Text(collation="C").with_variant(Text(), "sqlite")

@@ -1,0 +1,113 @@
+"""The one guarded connection that every migration runs on.
+
+It holds the lock that lets one process migrate at a time. On SQLite it has foreign keys off while
+tables are rebuilt (on, a batch migration of ``jobs`` deletes every checkpoint without an error) and
+checks them before it commits; and it begins by itself, for the driver's own BEGIN lets DDL outlive a
+rollback.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import text
+
+from tuneledger.engine import WRITING, locate, schema_options, translated
+from tuneledger.engine.opening import DEFAULT_SCHEMA, schema_of
+from tuneledger.errors import DatabaseBusy, SchemaBroken
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy.engine import Connection, Engine
+
+__all__ = ["guarded", "is_guarded", "lock_key", "place_of"]
+
+_MARK = "tuneledger_guarded"
+
+
+@contextmanager
+def guarded(engine: Engine) -> Iterator[Connection]:
+    """Give the guarded connection in a transaction: committed at the end of the block, or all undone.
+
+    Any engine will do, also one that `tuneledger.engine.open_engine` did not make. Raises `DatabaseBusy`
+    when others keep the lock for longer than the engine waits.
+    """
+    place = place_of(engine)
+    with translated(), engine.connect() as plain:
+        connection = plain.execution_options(**WRITING, **{_MARK: True})
+        if connection.dialect.name == "sqlite":
+            with _guarded_sqlite(connection, place):
+                yield connection
+        else:
+            schema = schema_of(connection.get_execution_options()) or DEFAULT_SCHEMA
+            connection = connection.execution_options(**schema_options(schema))
+            with _guarded_postgresql(connection, schema, place):
+                yield connection
+
+
+def is_guarded(connection: Connection) -> bool:
+    """Tell whether `guarded` gave this connection."""
+    return bool(connection.get_execution_options().get(_MARK))
+
+
+def place_of(engine: Engine) -> str:
+    """Name the archive behind an engine for a message; no password in it."""
+    return str(locate(engine.url, schema_of(engine.get_execution_options())))
+
+
+@contextmanager
+def _lock_awaited(place: str) -> Iterator[None]:
+    try:
+        with translated():
+            yield
+    except DatabaseBusy:
+        raise DatabaseBusy(
+            f"another process migrates or writes to {place} and has not finished in time; try again"
+        ) from None
+
+
+@contextmanager
+def _guarded_sqlite(connection: Connection, place: str) -> Iterator[None]:
+    # Inside a transaction the pragma does nothing, so it goes past SQLAlchemy, which would begin one.
+    driver: Any = connection.connection.dbapi_connection
+    isolation_level = driver.isolation_level
+    foreign_keys = driver.execute("PRAGMA foreign_keys").fetchone()[0]
+    driver.isolation_level = None
+    driver.execute("PRAGMA foreign_keys = OFF")
+    try:
+        with _lock_awaited(place):
+            transaction = connection.begin()
+            inner: Any = connection.connection.driver_connection
+            if not inner.in_transaction:  # the engine is not one of ours
+                driver.execute("BEGIN IMMEDIATE")
+        with transaction:
+            yield
+            broken = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
+            if broken:
+                tables = ", ".join(sorted({row[0] for row in broken}))
+                raise SchemaBroken(
+                    f"the migration would leave rows without their job in {place}: {tables}; "
+                    f"nothing was changed"
+                )
+    finally:
+        driver.execute(f"PRAGMA foreign_keys = {foreign_keys}")
+        driver.isolation_level = isolation_level
+
+
+@contextmanager
+def _guarded_postgresql(connection: Connection, schema: str, place: str) -> Iterator[None]:
+    with connection.begin():
+        with _lock_awaited(place):
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": lock_key(schema)})
+        # The migrations name no schema: offline SQL and other places read the same.
+        connection.exec_driver_sql(f"SET LOCAL search_path TO {schema}")
+        yield
+
+
+def lock_key(schema: str) -> int:
+    """Give the advisory lock of an archive: a number no other application is likely to take."""
+    digest = hashlib.blake2b(b"tuneledger migration " + schema.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, signed=True)
