@@ -4,19 +4,23 @@
 slow: it happens once a session, and each test gets a copy.
 """
 
+import io
+import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 import postgres_server
 import sample_files
-from tuneledger import schema
+from tuneledger import cli, schema
 from tuneledger.engine import open_engine
 
 ENGINES = ("sqlite", "postgresql")
@@ -151,6 +155,36 @@ def empty_database_url(request: pytest.FixtureRequest) -> str:
     fixtures = {"sqlite": "empty_sqlite_url", "postgresql": "empty_postgres_url"}
     url: str = request.getfixturevalue(fixtures[request.param])
     return url
+
+
+class Ended(NamedTuple):
+    """What a command line left behind."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """Its standard output, which must be one strict JSON document."""
+        return json.loads(self.out, parse_constant=pytest.fail)
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ended]:
+    """Runs `tuneledger` with arguments (and `stdin`, bytes) in this process, which is fast.
+
+    What `main` adds to `tuneledger.cli.run` is `sys.exit`.
+    """
+
+    def ended(*arguments: str | Path, stdin: bytes = b"") -> Ended:
+        capsys.readouterr()
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+            code = cli.run([str(argument) for argument in arguments])
+        return Ended(code, *capsys.readouterr())
+
+    return ended
 
 
 def _migrate(url: str) -> None:

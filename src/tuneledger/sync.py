@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import logging
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from tuneledger.repository import SaveReport
 
 __all__ = ["MAX_BYTES", "Outcome", "archive_document", "archive_paths", "found_files", "read_document"]
+
+_log = logging.getLogger("tuneledger")
 
 MAX_BYTES: Final = 256 * 2**20
 """The largest input that is read unless told otherwise: parsed JSON takes some five times its bytes."""
@@ -78,6 +81,8 @@ def archive_paths(
             max_bytes=max_bytes,
         )
         outcome.skipped = isinstance(outcome.error, UnknownFormat) and not named
+        if outcome.skipped:
+            _log.info("skipped: %s", outcome.error)
         yield outcome
 
 
@@ -97,7 +102,11 @@ def archive_document(
         source = sources.named(format_name) if format_name else sources.recognised(document)
         outcome.format = source.name
         given = Input(
-            document.name, source.name, len(document.data), hashlib.sha256(document.data).hexdigest()
+            # A file's name is bytes that need not be text, and databases store text.
+            document.name.encode(errors="backslashreplace").decode(),
+            source.name,
+            len(document.data),
+            hashlib.sha256(document.data).hexdigest(),
         )
         for job in source.read(document, Hints(job_id=job_id)):
             outcome.reports.append(archive.save(job, on_conflict=on_conflict, inputs=[given]))
@@ -136,6 +145,8 @@ def found_files(paths: Iterable[str]) -> Iterator[tuple[str, bool]]:
     for path in paths:
         if path == STDIN:
             yield path, True
+        elif not path:
+            raise InvalidArgument("an empty path names nothing; . is the current folder")
         elif Path(path).is_dir():
             below = (str(file) for file in sorted(Path(path).rglob("*")) if file.is_file())
             yield from ((file, False) for file in below)

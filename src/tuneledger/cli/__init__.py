@@ -11,8 +11,8 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -36,9 +36,6 @@ if TYPE_CHECKING:
 __all__ = ["app", "main", "run"]
 
 _MODULES: Final = (archiving, reading, showing, exporting, deleting, schema_commands, demonstration)
-
-# The class that every complaint about the command line itself is of, wherever typer keeps it.
-_USAGE_ERROR: Final[Any] = typer.BadParameter.__base__
 
 _EPILOG = "Exit codes: " + "; ".join(f"{code} {text}" for code, text in exit_codes.MEANINGS.items()) + "."
 
@@ -67,9 +64,7 @@ def _options(
     ] = False,
 ) -> None:
     if version:
-        import tuneledger
-
-        typer.echo(f"tuneledger {tuneledger.__version__}")
+        _print_version()
         raise typer.Exit
     library = logging.getLogger("tuneledger")
     if debug:
@@ -84,6 +79,12 @@ def _options(
         typer.echo(context.get_help())
 
 
+def _print_version() -> None:
+    import tuneledger
+
+    sys.stdout.write(f"tuneledger {tuneledger.__version__}\n")
+
+
 def main() -> NoReturn:
     """Run the command line and exit with its code."""
     sys.exit(run(sys.argv[1:]))
@@ -91,40 +92,72 @@ def main() -> NoReturn:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line in this process; give its exit code, see `tuneledger.cli.exit_codes`."""
+    if list(arguments) == ["--version"]:
+        _print_version()  # not by typer, which imports pydantic to read even a flag
+        return exit_codes.OK
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             # A name that is no text, or a curve on a terminal of old, is no reason to fail.
             stream.reconfigure(errors="backslashreplace")
     with _logging_to_stderr():
         try:
-            code = app(list(arguments), prog_name="tuneledger", standalone_mode=False)
-            sys.stdout.flush()
-        except _USAGE_ERROR as error:
-            hint = f" (`{error.ctx.command_path} --help` tells more)" if error.ctx else ""
-            return _failed(error, f"{error.format_message()}{hint}", exit_codes.USAGE)
-        except TuneledgerError as error:
-            return _failed(error, str(error), exit_codes.of_error(error))
-        except (KeyboardInterrupt, typer.Abort) as error:
-            return _failed(error, "stopped", exit_codes.INTERRUPTED)
-        except BrokenPipeError:
-            # Python would complain once more when it flushes at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return exit_codes.PIPE_CLOSED
-        except Exception as error:  # noqa: BLE001 - whatever it is, people get one message
-            return _failed(
-                error,
-                f"internal error ({type(error).__name__}); report what `tuneledger --debug …` shows",
-                exit_codes.INTERNAL,
-            )
+            return _ran(list(arguments))
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - whatever it is, people get one message
+            if isinstance(error, OSError):
+                _silence_stdout()
+            log.debug("where it happened:", exc_info=error)
+            message = _message(error)
+            if message:
+                log.error("%s", message)
+            return exit_codes.of_error(error)
+
+
+def _ran(arguments: list[str]) -> int:
+    try:
+        code = app(arguments, prog_name="tuneledger", standalone_mode=False)
+        sys.stdout.flush()
+    except SystemExit as ended:
+        # typer ends so at a closed pipe, and when it was asked for shell completion.
+        if isinstance(ended.__context__, BrokenPipeError):
+            raise ended.__context__ from None
+        raise
     if code == exit_codes.INTERRUPTED:
-        typer.echo("tuneledger: stopped", err=True)
+        raise KeyboardInterrupt  # which typer caught
     return code if isinstance(code, int) else exit_codes.OK
 
 
-def _failed(error: BaseException, message: str, code: int) -> int:
-    log.debug("where it happened:", exc_info=error)
-    log.error("%s", message)
-    return code
+def _silence_stdout() -> None:
+    """Keep Python from complaining again, about what could not be written, when it flushes at exit."""
+    with suppress(OSError, ValueError):  # no file, as in a test or a notebook
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _message(error: BaseException) -> str:
+    """Tell people what went wrong; nothing where nobody reads any more."""
+    match error:
+        case TuneledgerError():
+            message = str(error)
+        case exit_codes.UsageError():
+            hint = f" (`{error.ctx.command_path} --help` tells more)" if error.ctx else ""
+            message = f"{error.format_message()}{hint}"
+        case KeyboardInterrupt() | typer.Abort():
+            message = "stopped"
+        case BrokenPipeError():
+            message = ""
+        case UnicodeEncodeError():  # standard output takes anything, so it is the shell's bytes
+            message = "an argument is not text in this system's encoding"
+        case OSError():
+            message = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
+        case _:
+            message = f"internal error ({type(error).__name__}); report what `tuneledger --debug …` shows"
+    return message
+
+
+class _Handler(logging.Handler):
+    """Write to what standard error is at the moment: a progress bar takes it over for a while."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        sys.stderr.write(f"{self.format(record)}\n")
 
 
 class _Format(logging.Formatter):
@@ -141,7 +174,7 @@ def _logging_to_stderr() -> Iterator[None]:
     """Send what the library and the commands log to standard error, and leave logging as it was."""
     library = logging.getLogger("tuneledger")
     before = (library.handlers, library.level, library.propagate, log.level)
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Handler()
     handler.setFormatter(_Format())
     library.handlers, library.propagate = [handler], False
     library.setLevel(logging.WARNING)

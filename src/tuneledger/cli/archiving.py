@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -60,33 +61,37 @@ def archive(
     from tuneledger.cli import presenting
     from tuneledger.sync import MAX_BYTES, archive_paths
 
-    refused = 0
+    counts: Counter[str] = Counter()
+
     with open_archive(db, schema, note=not as_json, write=True) as opened, _progress() as advance:
-        outcomes = archive_paths(
-            opened,
-            paths,
-            format_name=format_name,
-            job_id=job_id,
-            on_conflict=on_conflict,
-            max_bytes=max_bytes or MAX_BYTES,
-        )
+
+        def outcomes() -> Iterator[Outcome]:
+            for outcome in archive_paths(
+                opened,
+                paths,
+                format_name=format_name,
+                job_id=job_id,
+                on_conflict=on_conflict,
+                max_bytes=max_bytes or MAX_BYTES,
+            ):
+                advance(outcome.name)
+                counts["skipped" if outcome.skipped else "refused" if outcome.error else "archived"] += 1
+                yield outcome
+
         if as_json:
             with presenting.printing_json_list("inputs") as (add, _):
-                for outcome in outcomes:
-                    advance(outcome.name)
-                    refused += _is_refused(outcome)
+                for outcome in outcomes():
                     add(_outcome_value(outcome))
         else:
-            for outcome in outcomes:
-                advance(outcome.name)
-                refused += _is_refused(outcome)
-                _print_outcome(outcome)
-    if refused:
+            for outcome in outcomes():
+                if not outcome.skipped:
+                    _print_outcome(outcome)
+    if counts["skipped"]:
+        log.info("%d files of no known format were skipped (--verbose names them)", counts["skipped"])
+    if not counts["archived"] and not counts["refused"]:
+        log.error("nothing was archived: no file of a known format")
+    if counts["refused"] or not counts["archived"]:
         raise typer.Exit(exit_codes.REFUSED)
-
-
-def _is_refused(outcome: Outcome) -> bool:
-    return outcome.error is not None and not outcome.skipped
 
 
 @contextmanager
@@ -108,7 +113,6 @@ def _progress() -> Iterator[Callable[[str], None]]:
         console=console,
         transient=True,
         redirect_stdout=sys.stdout.isatty(),
-        redirect_stderr=False,
     ) as progress:
         task = progress.add_task("", total=None)
         yield lambda name: progress.update(task, advance=1, description=Text(name).plain)
@@ -117,9 +121,6 @@ def _progress() -> Iterator[Callable[[str], None]]:
 def _print_outcome(outcome: Outcome) -> None:
     from tuneledger.cli.presenting import print_line, printable
 
-    if outcome.skipped:
-        log.info("skipped, no known format: %s", printable(outcome.name))
-        return
     if outcome.reports or outcome.error is None:
         print_line(f"{printable(outcome.name)}: {outcome.format}: {_summary(outcome.reports)}")
     changes = [(report.job_id, change) for report in outcome.reports for change in report.changed]

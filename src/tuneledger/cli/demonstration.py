@@ -19,6 +19,11 @@ from tuneledger.cli.options import DATABASE_VARIABLE, Db, log
 app = typer.Typer()
 
 _STEPS: Final[tuple[tuple[str, str, int], ...]] = (
+    (
+        "Make the archive's tables; an SQLite file gets them by itself, PostgreSQL by this command.",
+        "db upgrade",
+        0,
+    ),
     ("Archive saved answers of the provider: jobs, lists of jobs.", "archive {examples}", 0),
     ("Again: nothing is new, so nothing is written.", "archive {examples}", 0),
     ("What does the archive hold?", "jobs", 0),

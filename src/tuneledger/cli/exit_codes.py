@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
+
+import typer
 
 from tuneledger.errors import DatabaseError, InvalidArgument, SchemaError, SourceRefused, TuneledgerError
 
@@ -18,6 +20,7 @@ __all__ = [
     "SCHEMA",
     "SERVICE",
     "USAGE",
+    "UsageError",
     "of_error",
 ]
 
@@ -45,14 +48,25 @@ MEANINGS: Final = {
     PIPE_CLOSED: "whoever read the output stopped reading",
 }
 
-_OF_ERRORS: Final[tuple[tuple[type[TuneledgerError], int], ...]] = (
+UsageError: Final[Any] = typer.BadParameter.__base__
+"""What every complaint about the command line itself is, wherever typer keeps the class."""
+
+# The first that fits.
+_OF_ERRORS: Final[tuple[tuple[type[BaseException], int], ...]] = (
     (InvalidArgument, USAGE),
     (DatabaseError, DATABASE),
     (SchemaError, SCHEMA),
     (SourceRefused, SERVICE),
+    (TuneledgerError, REFUSED),
+    (UsageError, USAGE),
+    (KeyboardInterrupt, INTERRUPTED),
+    (typer.Abort, INTERRUPTED),
+    (BrokenPipeError, PIPE_CLOSED),
+    (UnicodeEncodeError, USAGE),
+    (OSError, REFUSED),
 )
 
 
-def of_error(error: TuneledgerError) -> int:
-    """Give the code for an error of the tree."""
-    return next((code for kind, code in _OF_ERRORS if isinstance(error, kind)), REFUSED)
+def of_error(error: BaseException) -> int:
+    """Give the code to exit with because of an error."""
+    return next((code for kind, code in _OF_ERRORS if isinstance(error, kind)), INTERNAL)

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tuneledger.cli.options import Db, Schema, open_archive
-from tuneledger.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +26,10 @@ def export(
     jobs: Annotated[list[str], typer.Argument(metavar="JOB", help="Ids, or beginnings that are unique.")],
     *,
     output: Annotated[
-        str | None, typer.Option("--output", "-o", metavar="FILE", help="Write there, whole or not at all.")
+        str | None,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="Write there, whole or not at all; readable by you alone."
+        ),
     ] = None,
     db: Db = None,
     schema: Schema = None,
@@ -39,7 +41,7 @@ def export(
     from tuneledger.sources import exported
 
     with (
-        open_archive(db, schema, note=True) as archive,
+        open_archive(db, schema) as archive,
         archive.read() as repository,
         _written(output) as file,
     ):
@@ -58,18 +60,15 @@ def _written(output: str | None) -> Iterator[TextIO]:
         yield sys.stdout
         return
     target = Path(output)
+    if target.exists() and not target.is_file():  # a device, a named pipe
+        with target.open("w", encoding="utf-8") as file:
+            yield file
+        return
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:
-        if target.exists() and not target.is_file():  # a device, a named pipe
-            with target.open("w", encoding="utf-8") as file:
-                yield file
-            return
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                yield file
-            Path(name).replace(target)
-        except BaseException:
-            Path(name).unlink()
-            raise
-    except OSError as error:
-        raise InvalidArgument(f"cannot write {output}: {error.strerror}") from None
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            yield file
+        Path(name).replace(target)
+    except BaseException:
+        Path(name).unlink()
+        raise

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import re
+import sys
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from tuneledger.errors import InvalidArgument
+from tuneledger.errors import DatabaseUnavailable, InvalidArgument
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +29,7 @@ __all__ = [
     "Schema",
     "Yes",
     "confirmed",
+    "existing",
     "location",
     "log",
     "open_archive",
@@ -84,13 +86,23 @@ def location(db: str | None, schema: str | None, *, note: bool = True, create: b
     return found
 
 
+def existing(place: Location) -> Location:
+    """Give ``place`` back if its file exists (a server is asked when it is connected to)."""
+    if place.path is not None and not place.path.exists():
+        raise DatabaseUnavailable(f"there is no archive at {place}; `tuneledger archive PATH` makes one")
+    return place
+
+
 @contextmanager
 def open_archive(
     db: str | None, schema: str | None, *, note: bool = True, write: bool = False
 ) -> Iterator[Archive]:
     """Open the archive that the options choose; read-only unless ``write``, which also makes a file."""
-    place = location(db, schema, note=note, create=write)
     from tuneledger.archive import Archive
+
+    place = location(db, schema, note=note, create=write)
+    if not write:
+        existing(place)
 
     with Archive(place, read_only=not write) as archive:
         yield archive
@@ -103,7 +115,11 @@ def unix_seconds(text: str | None, *, end: bool = False) -> int | None:
     """
     if text is None:
         return None
+    from tuneledger.models import LAST_SECOND
+
     if text.isdecimal():
+        if int(text) > LAST_SECOND:
+            raise InvalidArgument(f"not a time: {text}; give UNIX seconds, not milliseconds")
         return int(text)
     try:
         moment = datetime.fromisoformat(text)
@@ -118,8 +134,6 @@ def unix_seconds(text: str | None, *, end: bool = False) -> int | None:
 
 def confirmed(question: str, *, yes: bool) -> bool:
     """Tell whether to go on: ``--yes``, or the answer of whoever sits at the terminal."""
-    import sys
-
     if yes:
         return True
     if not sys.stdin.isatty():

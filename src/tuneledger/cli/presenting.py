@@ -50,8 +50,11 @@ def print_line(text: str = "") -> None:
     sys.stdout.write(text + "\n")
 
 
-def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]], *, indent: int = 0) -> None:
-    """Print rows under titles, wrapped to the terminal, whole where there is none; in constant memory."""
+def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]], *, indent: int = 0) -> int:
+    """Print rows under titles, wrapped to the terminal, whole where there is none; in constant memory.
+
+    Give the number of rows.
+    """
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -60,7 +63,7 @@ def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]], *, ind
     console.width = console.width - indent if sys.stdout.isatty() else _ANY_WIDTH
     widths = [len(column.title) for column in columns]
     remaining = iter(rows)
-    first = True
+    first, count = True, 0
     while (portion := list(islice(remaining, _ROWS_A_PORTION))) or first:
         cells = [[printable(cell) for cell in row] for row in portion]
         # Later portions are at least as wide, so that columns stay below each other.
@@ -80,6 +83,8 @@ def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]], *, ind
         for line in captured.get().splitlines():
             print_line(" " * indent + line.rstrip())
         first = False
+        count += len(portion)
+    return count
 
 
 def printable(text: str) -> str:
@@ -98,8 +103,9 @@ def _cell(value: object) -> object:
     if isinstance(value, str):
         return f"'{value}" if value.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else value
     if isinstance(value, float):
-        safe = json_value(value)
-        return "" if safe is None else safe
+        return json_value(value)
+    if isinstance(value, (dict, list)):
+        return json.dumps(json_value(value), allow_nan=False)
     return value
 
 

@@ -23,6 +23,8 @@ JobArguments = Annotated[
     list[str] | None, typer.Argument(metavar="JOB", help="Ids, or beginnings that are unique.")
 ]
 
+_LARGEST_PAGE = 100_000
+_LARGEST_LIMIT = 2**31 - 1
 _SUMMARY = (
     "job_id", "provider", "model", "status", "created_at", "revision", "finished_at", "fine_tuned_model",
     "trained_tokens", "cost", "cost_currency", "last_step",
@@ -44,7 +46,7 @@ def jobs(
     source: Annotated[
         str | None, typer.Option("--input", metavar="NAME|SHA256", help="Only what this input added to.")
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="How many on a page.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=_LARGEST_PAGE, help="How many on a page.")] = 50,
     page: Annotated[str | None, typer.Option(help="The page after: what the one before told.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="All pages at once.")] = False,
     db: Db = None,
@@ -95,7 +97,8 @@ def jobs(
                 presenting.Column("last step", right=True),
                 presenting.Column("cost", right=True),
             ]
-            presenting.print_table(columns, map(_job_cells, found()))
+            if not presenting.print_table(columns, map(_job_cells, found())):
+                log.info("no job matches")
         if following:
             log.info("there are more: --page %s, or --all", following)
 
@@ -129,7 +132,7 @@ def checkpoints(
         typer.Option("--metric", "-m", metavar="METRIC", help="Only this one; may be repeated."),
     ] = None,
     newest_first: Annotated[bool, typer.Option("--newest-first", help="The highest step first.")] = False,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most so many.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, max=_LARGEST_LIMIT, help="At most so many.")] = None,
     db: Db = None,
     schema: Schema = None,
     as_json: AsJson = False,
@@ -179,7 +182,8 @@ def _print_checkpoints(found: Iterable[CheckpointOut], names: Sequence[str]) -> 
         Column("created (UTC)"),
         *(Column(name, right=True) for name in names),
     ]
-    print_table(columns, (_checkpoint_cells(checkpoint, names) for checkpoint in found))
+    if not print_table(columns, (_checkpoint_cells(checkpoint, names) for checkpoint in found)):
+        log.info("no checkpoint matches")
 
 
 def _checkpoint_cells(checkpoint: CheckpointOut, names: Sequence[str]) -> list[str]:
@@ -222,7 +226,7 @@ def best(
             log.error("%s", _nothing_evaluated(repository, ids, metric))
             raise typer.Exit(exit_codes.NOT_EVALUATED)
         _print_of_jobs(found, names, as_json=as_json, as_csv=as_csv)
-        missing = len(ids) - len(found) if ids is not None else 0
+        missing = (repository.count_jobs() if ids is None else len(ids)) - len(found)
         if missing:
             log.info("%d more have no step with a number for %s", missing, metric)
 

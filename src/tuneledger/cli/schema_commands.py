@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tuneledger.cli import exit_codes
-from tuneledger.cli.options import AsJson, Db, Schema, Yes, confirmed, location, log
+from tuneledger.cli.options import AsJson, Db, Schema, Yes, confirmed, existing, location, log
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,7 +54,7 @@ def downgrade(
     from tuneledger import schema as schemas
     from tuneledger.cli.presenting import print_line
 
-    place = location(db, schema)
+    place = existing(location(db, schema))
     with _opened(place, read_only=False) as engine:
         if not confirmed(f"Take {place} down to {revision}?", yes=yes):
             log.error("nothing was changed")
@@ -97,7 +97,7 @@ def _status(db: str | None, schema: str | None, *, note: bool) -> tuple[Location
     from tuneledger import schema as schemas
     from tuneledger.engine import READING, translated
 
-    place = location(db, schema, note=note)
+    place = existing(location(db, schema, note=note))
     with (
         _opened(place, read_only=True) as engine,
         translated(),

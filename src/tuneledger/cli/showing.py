@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
@@ -13,12 +13,12 @@ from tuneledger.cli.reading import JobArgument
 
 if TYPE_CHECKING:
     from tuneledger.models import Job
-    from tuneledger.repository import CheckpointRepository, InputRecord, StateRecord
+    from tuneledger.repository import CheckpointRepository, InputRecord, SeriesSummary, StateRecord
 
 app = typer.Typer()
 
-_CURVE_WIDTH = 40
-_POINTS = 2 + 2 * _CURVE_WIDTH
+_CURVE_WIDTH: Final = 40
+_POINTS: Final = 2 + 2 * _CURVE_WIDTH  # the ends, and the lowest and highest number at each character
 
 
 @app.command()
@@ -28,59 +28,32 @@ def show(job: JobArgument, *, db: Db = None, schema: Schema = None, as_json: AsJ
         job_id = repository.job_id(job)
         found = repository.job_without_checkpoints(job_id)
         count = repository.count_checkpoints(job_id)
-        summaries = [_summary(repository, job_id, name) for name in repository.metric_names(job_id)]
+        summaries = list(repository.summaries(job_id).values())
         states, inputs = repository.states(job_id), repository.inputs(job_id)
-    if as_json:
-        _print_json(found, count, summaries, states, inputs)
-    else:
-        _print_text(found, count, summaries, states, inputs)
+        if as_json:
+            _print_json(found, count, summaries, states, inputs)
+            return
+        curves = [_curve(repository, job_id, summary.metric) for summary in summaries]
+    _print_text(found, count, list(zip(summaries, curves, strict=True)), states, inputs)
 
 
-@dataclass(frozen=True, slots=True)
-class _MetricSummary:
-    """A metric's numbers at a glance; all but the name None where no step has a number."""
-
-    name: str
-    first: float | None = None
-    last: float | None = None
-    lowest: float | None = None
-    lowest_step: int | None = None
-    highest: float | None = None
-    highest_step: int | None = None
-    curve: str = ""
-
-
-def _summary(repository: CheckpointRepository, job_id: str, name: str) -> _MetricSummary:
+def _curve(repository: CheckpointRepository, job_id: str, metric: str) -> str:
     from tuneledger.cli.presenting import curve
     from tuneledger.models import Placeholder
 
-    # Thinned out it still has the first, the last, the lowest and the highest number.
-    series = repository.series([job_id], name, points=_POINTS)[job_id]
-    numbers = [
-        (step, value)
+    series = repository.series([job_id], metric, points=_POINTS)[job_id]
+    numbers = {
+        step: value
         for step, value in zip(series.steps, series.values, strict=True)
         if value is not None and not isinstance(value, Placeholder) and math.isfinite(value)
-    ]
-    if not numbers:
-        return _MetricSummary(name)
-    steps, values = [step for step, _ in numbers], [value for _, value in numbers]
-    lowest, highest = values.index(min(values)), values.index(max(values))
-    return _MetricSummary(
-        name,
-        values[0],
-        values[-1],
-        values[lowest],
-        steps[lowest],
-        values[highest],
-        steps[highest],
-        curve(steps, values, _CURVE_WIDTH),
-    )
+    }
+    return curve(list(numbers), list(numbers.values()), _CURVE_WIDTH)
 
 
 def _print_json(
     job: Job,
     count: int,
-    summaries: list[_MetricSummary],
+    summaries: list[SeriesSummary],
     states: list[StateRecord],
     inputs: list[InputRecord],
 ) -> None:
@@ -89,10 +62,13 @@ def _print_json(
 
     print_json(
         {
-            "job_id": job.job_id,
-            **{name: getattr(job, name) for name in type(job).model_fields if name not in _LISTS},
+            **{
+                name: getattr(job, name)
+                for name in type(job).model_fields
+                if name not in {"events", "checkpoints"}
+            },
             "checkpoint_count": count,
-            "metrics": [{k: v for k, v in asdict(summary).items() if k != "curve"} for summary in summaries],
+            "metrics": [asdict(summary) for summary in summaries],
             "states": [asdict(state) for state in states],
             "events": [event_object(event) for event in job.events],
             "inputs": [asdict(record) for record in inputs],
@@ -100,17 +76,14 @@ def _print_json(
     )
 
 
-_LISTS = {"job_id", "events", "checkpoints"}
-
-
 def _print_text(
     job: Job,
     count: int,
-    summaries: list[_MetricSummary],
+    summaries: list[tuple[SeriesSummary, str]],
     states: list[StateRecord],
     inputs: list[InputRecord],
 ) -> None:
-    from tuneledger.cli.presenting import Column, number, print_line, print_table, printable, time
+    from tuneledger.cli.presenting import Column, print_line, print_table, printable, time
 
     print_line(f"job {job.job_id}")
     for title, value in _fields(job, count):
@@ -126,7 +99,7 @@ def _print_text(
                 ),
                 Column("curve"),
             ],
-            (_summary_cells(summary, number) for summary in summaries),
+            (_summary_cells(*summary) for summary in summaries),
             indent=2,
         )
     if states:
@@ -187,18 +160,20 @@ def _fields(job: Job, count: int) -> list[tuple[str, str]]:
     return [(title, value) for title, value in fields if value]
 
 
-def _summary_cells(summary: _MetricSummary, number: Any) -> list[str]:
-    if summary.lowest is None:
-        return [summary.name, "", "", "", "", "", "", "no step has a number"]
+def _summary_cells(summary: SeriesSummary, curve: str) -> list[str]:
+    from tuneledger.cli.presenting import number
+
+    if not summary.number_count:
+        return [summary.metric, *[""] * 6, "no step has a number"]
     return [
-        summary.name,
-        number(summary.first),
-        number(summary.last),
-        number(summary.lowest),
-        str(summary.lowest_step),
-        number(summary.highest),
-        str(summary.highest_step),
-        summary.curve,
+        summary.metric,
+        number(summary.first_value),
+        number(summary.last_value),
+        number(summary.min_value),
+        str(summary.min_step),
+        number(summary.max_value),
+        str(summary.max_step),
+        curve,
     ]
 
 
