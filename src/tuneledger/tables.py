@@ -54,7 +54,16 @@ NAMING: Final = {
     "pk": "pk_%(table_name)s",
 }
 
-VIEWS: Final = ("job_summary", "points", "wide_checkpoints")
+VIEWS: Final = (
+    "comparison",
+    "job_events",
+    "job_metric_names",
+    "job_overview",
+    "job_status_history",
+    "job_summary",
+    "points",
+    "wide_checkpoints",
+)
 """The views, which the migrations alone make."""
 
 # PostgreSQL sorts text by the database's locale unless told otherwise, SQLite by code point.
