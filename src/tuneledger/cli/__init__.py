@@ -138,8 +138,8 @@ def _message(error: BaseException) -> str:
         case TuneledgerError():
             message = str(error)
         case exit_codes.UsageError():
-            hint = f" (`{error.ctx.command_path} --help` tells more)" if error.ctx else ""
-            message = f"{error.format_message()}{hint}"
+            asked = error.ctx.command_path if error.ctx else "tuneledger"
+            message = f"{error.format_message()} (`{asked} --help` tells more)"
         case KeyboardInterrupt() | typer.Abort():
             message = "stopped"
         case BrokenPipeError():
