@@ -45,6 +45,7 @@ class Options(TypedDict, total=False):
     read_only: bool
     durable: bool
     wait_seconds: float
+    reply_seconds: float
 
 
 class AsyncRepository:

@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import logging
 import random
+import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from sqlalchemy.orm import Session
 
 from tuneledger import schema as schemas
 from tuneledger.engine import READING, WRITING, Location, locate, open_engine, translated, wait
-from tuneledger.errors import DatabaseUnavailable, SchemaEmpty, TuneledgerError
+from tuneledger.errors import DatabaseUnavailable, SchemaEmpty, TuneledgerError, shortened
 from tuneledger.repository import CheckpointRepository, OnConflict
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from types import TracebackType
 
     from sqlalchemy.engine import URL, Engine
 
-    from tuneledger.models import Job
+    from tuneledger.models import CheckpointOut, Job
     from tuneledger.repository import Input, SaveReport
 
 __all__ = ["Archive"]
+
+T = TypeVar("T")
 
 _log = logging.getLogger("tuneledger")
 
@@ -53,14 +56,20 @@ class Archive:
         read_only: bool = False,
         durable: bool = True,
         wait_seconds: float = 30.0,
+        reply_seconds: float = 90.0,
     ) -> None:
         """Open the archive; the options are those of `tuneledger.engine.open_engine`."""
         self.location = location if isinstance(location, Location) else locate(location, schema)
         self.read_only = read_only
+        self._wait_seconds = wait_seconds
         if read_only and self.location.path is not None and not self.location.path.exists():
             raise DatabaseUnavailable(f"there is no archive at {self.location}")
         self.engine: Engine = open_engine(
-            self.location, read_only=read_only, durable=durable, wait_seconds=wait_seconds
+            self.location,
+            read_only=read_only,
+            durable=durable,
+            wait_seconds=wait_seconds,
+            reply_seconds=reply_seconds,
         )
         try:
             self._make_ready()
@@ -96,36 +105,78 @@ class Archive:
     def read(self) -> Iterator[CheckpointRepository]:
         """Open a transaction to read in: everything in it is of one moment."""
         with translated(), Session(self.engine.execution_options(**READING)) as session:
+            self._repeated("begin a transaction", session.connection)
             yield CheckpointRepository(session, checked=True)
 
     @contextmanager
     def write(self) -> Iterator[CheckpointRepository]:
-        """Open a transaction to write in: committed at the end of the block, rolled back if it raises."""
+        """Open a transaction to write in: committed at the end of the block, rolled back if it raises.
+
+        Beginning it is tried again where that can help; what the block does is the caller's to repeat.
+        """
+        with self._writing() as session:
+            self._repeated("begin a transaction", session.connection)
+            yield CheckpointRepository(session, checked=True)
+
+    @contextmanager
+    def _writing(self) -> Iterator[Session]:
         with (
             translated(),
             Session(self.engine.execution_options(**WRITING)) as session,
             session.begin(),
         ):
-            yield CheckpointRepository(session, checked=True)
+            yield session
 
     def save(
         self, job: Job, *, on_conflict: OnConflict | str = OnConflict.MERGE, inputs: Iterable[Input] = ()
     ) -> SaveReport:
         """Save one job in a transaction of its own, see `CheckpointRepository.save`.
 
-        Repeated after an error that repeating can mend (a deadlock, a lost connection), five times at
-        most with growing pauses: saving is idempotent, so that is right even when the first try did commit.
+        Repeated after an error that repeating can mend (a deadlock, a lost connection), with growing
+        pauses, five times at most and not for longer than the archive waits for a lock: saving is
+        idempotent, so that is right even when the first try did commit.
         """
         given = tuple(inputs)
-        for attempt in range(1, _TRIES + 1):
+
+        def once() -> SaveReport:
+            with self._writing() as session:
+                repository = CheckpointRepository(session, checked=True)
+                return repository.save(job, on_conflict=on_conflict, inputs=given)
+
+        return self._repeated(f"save job {shortened(job.job_id)!r}", once)
+
+    def append(
+        self,
+        job_id: str,
+        checkpoints: Iterable[CheckpointOut],
+        *,
+        on_conflict: OnConflict | str = OnConflict.MERGE,
+    ) -> SaveReport:
+        """Append to a job in a transaction of its own, repeated as `save` is.
+
+        See `CheckpointRepository.append`.
+        """
+        given = tuple(checkpoints)
+
+        def once() -> SaveReport:
+            with self._writing() as session:
+                repository = CheckpointRepository(session, checked=True)
+                return repository.append(job_id, given, on_conflict=on_conflict)
+
+        return self._repeated(f"append to job {shortened(job_id)!r}", once)
+
+    def _repeated(self, what: str, action: Callable[[], T]) -> T:
+        """Do ``action``, and again after errors that this can mend."""
+        deadline = time.monotonic() + self._wait_seconds
+        for attempt in range(1, _TRIES):
             try:
-                with self.write() as repository:
-                    return repository.save(job, on_conflict=on_conflict, inputs=given)
+                with translated():
+                    return action()
             except TuneledgerError as error:
-                if not error.retryable or attempt == _TRIES:
+                if not error.retryable or time.monotonic() > deadline:
                     raise
-                _log.warning("saving job %r again, try %d: %s", job.job_id, attempt + 1, error)
+                _log.warning("trying to %s again (%d of %d): %s", what, attempt + 1, _TRIES, error)
             # Jittered, or two that got in each other's way do so again.
             pause = _FIRST_PAUSE_SECONDS * 2**attempt * random.uniform(0.5, 1.5)  # noqa: S311 - no secret
             wait(pause, is_async=self.location.is_async)
-        raise AssertionError(attempt)  # pragma: no cover - the last try returns or raises
+        return action()

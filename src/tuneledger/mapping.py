@@ -10,16 +10,17 @@ from __future__ import annotations
 import enum
 import math
 from dataclasses import dataclass, field
-from functools import reduce
+from functools import reduce, wraps
 from hashlib import blake2b
 from itertools import repeat
 from operator import xor
 from struct import Struct
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
 
 from pydantic import TypeAdapter
 
 from tuneledger import json_text
+from tuneledger.errors import DatabaseDamaged
 from tuneledger.models import (
     JOB_FIELDS,
     NOT_EVALUATED,
@@ -31,7 +32,7 @@ from tuneledger.models import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 __all__ = [
     "CheckpointColumns",
@@ -51,6 +52,10 @@ __all__ = [
     "metric_values",
     "state_digest",
 ]
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Kind(enum.IntEnum):
@@ -94,6 +99,21 @@ def metric_values(value: float | None) -> tuple[float | None, int | None]:
 def metric_from(value: float | None, kind: int | None) -> float | None:
     """Give back what `metric_values` took."""
     return value if kind is None else _VALUES[kind]
+
+
+def _of_rows(read: Callable[P, T]) -> Callable[P, T]:
+    """Tell damage as such, in a function that reads what somebody may have changed behind our back."""
+
+    @wraps(read)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return read(*args, **kwargs)
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+            raise DatabaseDamaged(
+                "a stored row holds what tuneledger never writes; `tuneledger verify` names the job and step"
+            ) from None
+
+    return checked
 
 
 # -- digests ------------------------------------------------------------------------------------
@@ -291,6 +311,7 @@ def _sort_by_step(columns: SeriesColumns) -> None:
 _CHECKPOINTS = TypeAdapter(list[CheckpointOut])
 
 
+@_of_rows
 def checkpoints_from(
     rows: Iterable[tuple[int, int, str | None]],
     metrics: Iterable[tuple[int, int, float | None, int | None]],
@@ -352,6 +373,7 @@ class JobContent:
         return _digest(b"job\0" + json_text.canonical(content).encode())
 
 
+@_of_rows
 def job_content(source: Job | Mapping[str, Any]) -> JobContent:
     """Take the content out of a job, or out of a row of ``jobs`` as a mapping."""
     if isinstance(source, Job):
@@ -362,6 +384,7 @@ def job_content(source: Job | Mapping[str, Any]) -> JobContent:
     return JobContent(source["job_id"], fields, document, older)
 
 
+@_of_rows
 def job_from(
     row: Mapping[str, Any], events: Iterable[Event] = (), checkpoints: Iterable[CheckpointOut] = ()
 ) -> Job:
@@ -408,6 +431,7 @@ def events_digest(keys: Iterable[tuple[int, int]]) -> int:
     return reduce(xor, [_digest(b"occurrence\0%d\0%d" % key) for key in keys], 0)
 
 
+@_of_rows
 def event_from(name: str, created_at: int, data: str | None) -> Event:
     """Make an event of its row."""
     details: Any = json_text.load(data) if data is not None else {}

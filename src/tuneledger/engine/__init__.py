@@ -6,6 +6,7 @@ Each engine has one module with what it needs at connect time and its fast way t
 
 from tuneledger.engine.failures import translated
 from tuneledger.engine.opening import (
+    MIGRATING,
     READING,
     WRITING,
     Location,
@@ -18,6 +19,7 @@ from tuneledger.engine.rows import insert_rows
 from tuneledger.engine.waiting import wait
 
 __all__ = [
+    "MIGRATING",
     "READING",
     "WRITING",
     "Location",

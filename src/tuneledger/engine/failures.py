@@ -9,8 +9,9 @@ from __future__ import annotations
 import sqlite3
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
-from sqlalchemy import exc
+from sqlalchemy import event, exc
 
 from tuneledger.errors import (
     DatabaseBusy,
@@ -19,6 +20,7 @@ from tuneledger.errors import (
     DatabaseFull,
     DatabaseReadOnly,
     DatabaseUnavailable,
+    InvalidArgument,
     PermissionDenied,
     SchemaBroken,
     TuneledgerError,
@@ -27,32 +29,49 @@ from tuneledger.errors import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# https://www.postgresql.org/docs/current/errcodes-appendix.html: class or whole code.
+    from sqlalchemy.engine import Connection, Engine, ExceptionContext
+
+# https://www.postgresql.org/docs/current/errcodes-appendix.html: whole code, its first three, or the class.
 _BY_SQLSTATE: dict[str, type[TuneledgerError]] = {
-    "08": DatabaseUnavailable,  # connection exceptions
+    "08": DatabaseUnavailable,  # connection exceptions; PgBouncer says everything by 08P01
+    "22021": InvalidArgument,  # text in an encoding that the database does not have
+    "22P05": InvalidArgument,  # a character that it does not have
+    "23": DatabaseDamaged,  # a row that our locks had ruled out
+    "25006": DatabaseReadOnly,
+    "25P03": DatabaseUnavailable,  # the server ends sessions that idle in a transaction
+    "25P04": DatabaseBusy,  # transaction_timeout
     "28": PermissionDenied,  # invalid authorization
     "3D000": DatabaseUnavailable,  # no such database
-    "25006": DatabaseReadOnly,
-    "40001": DatabaseBusy,  # serialisation failure
-    "40P01": DatabaseBusy,  # deadlock
+    "3F000": SchemaBroken,  # no such schema
+    "40": DatabaseBusy,  # serialisation failure, deadlock
+    "40003": DatabaseUnavailable,  # lost at COMMIT: whether it took place is unknown
+    "42501": PermissionDenied,
+    "42703": SchemaBroken,  # no such column
+    "42704": SchemaBroken,  # no such type or collation
+    "42883": SchemaBroken,  # no such function
+    "42P01": SchemaBroken,  # no such table
+    "53": DatabaseBusy,  # too many connections, out of memory
+    "53100": DatabaseFull,
+    "55006": DatabaseBusy,  # object in use
     "55P03": DatabaseBusy,  # lock not available in time
     "57014": DatabaseBusy,  # cancelled, as by statement_timeout
     "57P": DatabaseUnavailable,  # the server goes down, or is coming up
-    "53100": DatabaseFull,
-    "53": DatabaseBusy,  # too many connections, out of memory
-    "42501": PermissionDenied,
-    "42P01": SchemaBroken,  # no such table
-    "42703": SchemaBroken,  # no such column
-    "3F000": SchemaBroken,  # no such schema
     "58": DatabaseDamaged,  # I/O errors of the server
     "XX001": DatabaseDamaged,
     "XX002": DatabaseDamaged,
 }
 
-# https://www.sqlite.org/rescode.html: primary result codes.
+# https://www.sqlite.org/rescode.html: extended codes, then primary ones.
 _BY_SQLITE_CODE: dict[int, type[TuneledgerError]] = {
+    sqlite3.SQLITE_IOERR_WRITE: DatabaseFull,  # ENOSPC has a code of its own; a quota and a size limit do not
+    sqlite3.SQLITE_IOERR_SHMSIZE: DatabaseFull,
+    sqlite3.SQLITE_IOERR_READ: DatabaseDamaged,
+    sqlite3.SQLITE_IOERR_SHORT_READ: DatabaseDamaged,
     sqlite3.SQLITE_BUSY: DatabaseBusy,
     sqlite3.SQLITE_LOCKED: DatabaseBusy,
+    sqlite3.SQLITE_PROTOCOL: DatabaseBusy,
+    sqlite3.SQLITE_NOMEM: DatabaseBusy,
+    sqlite3.SQLITE_INTERRUPT: DatabaseBusy,
     sqlite3.SQLITE_FULL: DatabaseFull,
     sqlite3.SQLITE_READONLY: DatabaseReadOnly,
     sqlite3.SQLITE_PERM: PermissionDenied,
@@ -61,17 +80,23 @@ _BY_SQLITE_CODE: dict[int, type[TuneledgerError]] = {
     sqlite3.SQLITE_IOERR: DatabaseUnavailable,
     sqlite3.SQLITE_CORRUPT: DatabaseDamaged,
     sqlite3.SQLITE_NOTADB: DatabaseDamaged,
+    sqlite3.SQLITE_CONSTRAINT: DatabaseDamaged,  # a row that our locks had ruled out
+    # The statements are ours: only a missing table or column makes one of them wrong.
+    sqlite3.SQLITE_ERROR: SchemaBroken,
 }
 
 _ADVICE: dict[type[TuneledgerError], str] = {
-    DatabaseUnavailable: "the database cannot be reached, or the connection was lost; check the address, "
-    "that the server runs and that the folder exists, then try again",
+    DatabaseUnavailable: "the database cannot be reached, or the connection was lost; check the address, the "
+    "database's name, user and password, that the server runs and that the folder exists, then try again",
     DatabaseBusy: "others hold a lock that this needs, or the server is overloaded; try again",
-    DatabaseFull: "no space is left for the database; nothing of the transaction was written",
+    DatabaseFull: "no space is left for the database, or a quota or the disk refuses to let it grow; nothing "
+    "of the transaction was written",
     DatabaseReadOnly: "the database can only be read here; check the file's permissions or the role",
     PermissionDenied: "the database role may not do that; `tuneledger db roles` names those that may",
     DatabaseDamaged: "no SQLite database, or a damaged one; `tuneledger verify` tells what is still whole",
     SchemaBroken: "a table or a column is missing; `tuneledger db check` lists what differs",
+    InvalidArgument: "a value that no database holds: a NUL character, half of a surrogate pair, or an "
+    "integer beyond 63 bits",
     DatabaseError: "the database refused the statement",
 }
 
@@ -81,10 +106,11 @@ def translated() -> Iterator[None]:
     """Raise our own errors in place of SQLAlchemy's and the drivers'."""
     try:
         yield
-    except TuneledgerError:
+    except TuneledgerError as error:
+        error.__cause__ = None  # SQLAlchemy names the driver's error, which a traceback would show
         raise
     except Exception as error:
-        ours = translation(error)
+        ours = None if isinstance(error, (UnicodeError, OverflowError)) else translation(error)
         if ours is None:
             raise
         raise ours from None
@@ -94,18 +120,22 @@ def translation(error: BaseException) -> TuneledgerError | None:
     """Give our own error for a driver's or SQLAlchemy's, or None for one that is neither."""
     if isinstance(error, exc.TimeoutError):
         return DatabaseBusy("every connection of the pool is in use; try again, or use fewer at once")
+    found: type[TuneledgerError] | None = None
+    original: Any = error
     if isinstance(error, exc.DBAPIError):
-        found = _classified(error.orig)
+        original = error.orig
+        found = _classified(original)
         if found is DatabaseError and error.connection_invalidated:
             found = DatabaseUnavailable
-        return _told(found, error.orig)
-    if isinstance(error, (exc.DisconnectionError, exc.PendingRollbackError)):
-        return _told(DatabaseUnavailable, error)
-    if isinstance(error, sqlite3.Error) or _sqlstate(error) is not None:
-        return _told(_classified(error), error)
-    if isinstance(error, exc.SQLAlchemyError):
-        return _told(DatabaseError, error)
-    return None
+    elif isinstance(error, (UnicodeEncodeError, OverflowError)):
+        found = InvalidArgument  # raised by a driver before it sends anything
+    elif isinstance(error, (exc.DisconnectionError, exc.PendingRollbackError)):
+        found = DatabaseUnavailable
+    elif isinstance(error, sqlite3.Error) or _is_psycopg(error):
+        found = _classified(error)
+    elif isinstance(error, exc.SQLAlchemyError):
+        found = DatabaseError
+    return None if found is None else _told(found, original)
 
 
 def _told(found: type[TuneledgerError], original: Any) -> TuneledgerError:
@@ -113,24 +143,81 @@ def _told(found: type[TuneledgerError], original: Any) -> TuneledgerError:
     return found(f"{_ADVICE[found]} ({code})")
 
 
+def _is_psycopg(error: object) -> bool:
+    return type(error).__module__.partition(".")[0] == "psycopg"
+
+
 def _sqlstate(error: Any) -> str | None:
-    # psycopg gives None where the server said nothing: the connection never came up, or broke.
-    if type(error).__module__.partition(".")[0] != "psycopg":
+    if not _is_psycopg(error):
         return None
-    return error.sqlstate or "08006"
+    if error.sqlstate is None and any(kind.__name__ == "OperationalError" for kind in type(error).__mro__):
+        return "08006"  # the server said nothing: the connection never came up, or broke
+    state: str | None = error.sqlstate
+    return state
 
 
 def _classified(error: Any) -> type[TuneledgerError]:
     if isinstance(error, sqlite3.Error):
-        if isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode == sqlite3.SQLITE_ERROR:
-            return SchemaBroken  # the statements are ours: only a missing table or column makes them wrong
         code = getattr(error, "sqlite_errorcode", None)
-        return _BY_SQLITE_CODE.get(code & 0xFF, DatabaseError) if code is not None else DatabaseError
+        if code is None:
+            # The driver's own words: it could not decode a text, or was called wrongly.
+            return DatabaseDamaged if isinstance(error, sqlite3.OperationalError) else DatabaseError
+        return _BY_SQLITE_CODE.get(code) or _BY_SQLITE_CODE.get(code & 0xFF, DatabaseError)
     state = _sqlstate(error)
     if state is None:
-        return DatabaseError
+        # psycopg's DataError without a code is its own refusal of a value.
+        return InvalidArgument if type(error).__name__ == "DataError" else DatabaseError
     for length in (5, 3, 2):
         found = _BY_SQLSTATE.get(state[:length])
         if found:
             return found
     return DatabaseError
+
+
+def guard_transactions(engine: Engine) -> None:
+    """Raise our own errors from every statement, and let nothing be committed after one that failed.
+
+    Whoever swallows the error: PostgreSQL turns such a COMMIT into a ROLLBACK and reports success. SQLite
+    commits what the other statements wrote, half a job; after a full disk it has rolled back by itself, and
+    each later statement would be a transaction of its own.
+    """
+    failed: WeakSet[Connection] = WeakSet()
+
+    def translate(context: ExceptionContext) -> None:
+        if context.is_pre_ping:
+            return  # the pool looks for the driver's own error, and reconnects
+        if context.connection is not None:
+            failed.add(context.connection)
+        ours = translation(context.sqlalchemy_exception or context.original_exception)
+        if ours is not None:
+            raise ours
+
+    def forget(connection: Connection, *_savepoint: object) -> None:
+        failed.discard(connection)
+
+    def refuse(connection: Connection, *_statement: object) -> None:
+        if failed and connection in failed and connection.in_transaction():
+            raise DatabaseError(_GIVEN_UP)
+
+    def refuse_to_commit(connection: Connection) -> None:
+        if connection in failed or _failed_on_server(connection):
+            raise DatabaseError(_GIVEN_UP)
+
+    event.listen(engine, "handle_error", translate)
+    event.listen(engine, "begin", forget)
+    event.listen(engine, "rollback_savepoint", forget)
+    event.listen(engine, "before_cursor_execute", refuse)
+    event.listen(engine, "commit", refuse_to_commit)
+
+
+_GIVEN_UP = (
+    "an earlier statement of this transaction failed, so nothing of it is written; "
+    "leave the transaction by that error and begin a new one"
+)
+
+
+def _failed_on_server(connection: Connection) -> bool:
+    """Tell whether PostgreSQL gave the transaction up; COPY's errors do not pass SQLAlchemy's events."""
+    driver: Any = connection.connection.driver_connection
+    status = getattr(getattr(driver, "info", None), "transaction_status", None)
+    return status is not None and status.name == "INERROR"

@@ -11,6 +11,7 @@ from sqlalchemy import event, exc
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 
 from tuneledger.engine import postgresql, sqlite
+from tuneledger.engine.failures import guard_transactions
 from tuneledger.errors import DriverMissing, InvalidArgument, UnsuitableConnection
 
 if TYPE_CHECKING:
@@ -18,15 +19,28 @@ if TYPE_CHECKING:
 
     from sqlalchemy.pool import ConnectionPoolEntry
 
-__all__ = ["READING", "WRITING", "Location", "check_suitable", "locate", "open_engine", "schema_options"]
+__all__ = [
+    "MIGRATING",
+    "READING",
+    "WRITING",
+    "Location",
+    "check_suitable",
+    "locate",
+    "open_engine",
+    "schema_options",
+]
+
+_LONGEST_WAIT_SECONDS: Final = 86_400
 
 DEFAULT_SCHEMA: Final = "tuneledger"
 """The PostgreSQL schema that holds an archive unless another is named."""
 
 READING: Final = {"tuneledger_begin": "read"}
 WRITING: Final = {"tuneledger_begin": "write"}
+MIGRATING: Final = {"tuneledger_begin": "migrate"}
 """Execution options of a transaction: a reader sees one snapshot throughout, a writer takes its lock
-before it reads, so that what it read still holds when it writes."""
+before it reads, so that what it read still holds when it writes; a migration is a writer whose statements
+may take as long as they need."""
 
 _ASYNC_DRIVERS: Final = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+psycopg_async"}
 
@@ -126,24 +140,40 @@ def open_engine(
     read_only: bool = False,
     durable: bool = True,
     wait_seconds: float = 30.0,
+    reply_seconds: float = 90.0,
 ) -> Engine:
     """Make an engine for an archive; nothing is connected to yet, no file is made.
 
     A missing SQLite file is created (mode 0600) by the first connection, unless ``read_only``. With
     ``durable`` off a commit does not wait for the disk: a power cut can lose the newest transactions,
-    never a part of one. ``wait_seconds`` bounds the wait for a lock and for a connection.
-    Raises `DriverMissing` where the extra with the driver is not installed.
+    never a part of one. ``wait_seconds`` bounds the wait for a lock and for a connection of the pool,
+    ``reply_seconds``, on top of it, that for PostgreSQL's answer to a statement: a server that has fallen
+    silent is given up. Raises `DriverMissing` where the extra with the driver is not installed.
     """
+    for name, seconds in (("wait_seconds", wait_seconds), ("reply_seconds", reply_seconds)):
+        if not 0 <= seconds <= _LONGEST_WAIT_SECONDS:
+            raise InvalidArgument(f"{name} is a number from 0 to {_LONGEST_WAIT_SECONDS}")
     place = location if isinstance(location, Location) else locate(location, schema)
-    make = sqlite.make_engine if place.schema is None else postgresql.make_engine
     try:
-        engine = make(place.url, read_only=read_only, durable=durable, wait_seconds=wait_seconds)
+        if place.schema is None:
+            engine = sqlite.make_engine(
+                place.url, read_only=read_only, durable=durable, wait_seconds=wait_seconds
+            )
+        else:
+            engine = postgresql.make_engine(
+                place.url,
+                read_only=read_only,
+                durable=durable,
+                wait_seconds=wait_seconds,
+                reply_seconds=reply_seconds,
+            )
     except ModuleNotFoundError:
         wanted = "async" if place.url.drivername == _ASYNC_DRIVERS["sqlite"] else "postgres"
         raise DriverMissing(
             f"the database driver is not installed; `pip install 'tuneledger[{wanted}]'` brings it"
         ) from None
     _guard_against_fork(engine)
+    guard_transactions(engine)
     return engine.execution_options(**schema_options(place.schema))
 
 

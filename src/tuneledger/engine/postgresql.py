@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import create_engine, event
@@ -12,9 +13,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sqlalchemy.engine import URL, Connection, Engine
+    from sqlalchemy.pool import ConnectionPoolEntry
+
+    from tuneledger.engine.patience import PatientConnection
 
 _COPY_FROM: Final = 64
 """Rows from which COPY's extra round trips are earned back."""
+
+_SERVER_GOES_FIRST_SECONDS: Final = 2.0
 
 _CONNECT: Final = {
     # A dead network path answers nothing, and no server-side timeout helps.
@@ -30,37 +36,89 @@ _CONNECT: Final = {
 }
 
 
-def make_engine(url: URL, *, read_only: bool, durable: bool, wait_seconds: float) -> Engine:
+_SECRETS: Final = ("password", "sslpassword")
+
+_COMMITS_TO_DISK: Final = (
+    "SELECT pg_catalog.set_config('synchronous_commit', 'on', true) "
+    "WHERE pg_catalog.current_setting('synchronous_commit') = 'off'"
+)
+"""Stronger settings (``remote_apply``) stay as the server has them."""
+
+
+def make_engine(
+    url: URL, *, read_only: bool, durable: bool, wait_seconds: float, reply_seconds: float
+) -> Engine:
     """Make the engine; the URL's own parameters go before the defaults here."""
+    from tuneledger.engine.patience import (
+        BETWEEN_TRANSACTIONS_SECONDS,
+        PatientAsyncConnection,
+        PatientConnection,
+    )
+
+    options: dict[str, Any] = {name: value for name, value in _CONNECT.items() if name not in url.query}
+    # An engine shows its URL, and hides a password in its own place alone.
+    options |= {name: value for name, value in url.query.items() if name in _SECRETS}
+    is_async = url.get_dialect().is_async
+    if is_async:
+        options["async_creator_fn"] = PatientAsyncConnection.connect
     engine = create_engine(
-        url,
-        connect_args={name: value for name, value in _CONNECT.items() if name not in url.query},
+        url.difference_update_query(_SECRETS),
+        connect_args=options,
         hide_parameters=True,
         pool_pre_ping=True,  # after a restart of the server the pool's connections are all dead
         pool_timeout=wait_seconds,
     )
 
+    if not is_async:
+
+        @event.listens_for(engine, "do_connect")
+        def connect(
+            _dialect: object, _record: object, arguments: Sequence[Any], options: dict[str, Any]
+        ) -> PatientConnection:
+            return PatientConnection.connect(*arguments, **options)
+
+    @event.listens_for(engine, "reset")
+    def calm(_connection: object, record: ConnectionPoolEntry, _state: object) -> None:
+        driver: Any = record.driver_connection
+        driver.silence_seconds = BETWEEN_TRANSACTIONS_SECONDS
+
+    limit_seconds = wait_seconds + reply_seconds
+    locked_within = f"SET LOCAL lock_timeout = {_milliseconds(wait_seconds)}"
+    on_disk = _COMMITS_TO_DISK if durable else "SET LOCAL synchronous_commit = off"
+    answered_within = f"SET LOCAL statement_timeout = {_milliseconds(limit_seconds)}"
+    # One snapshot for the whole transaction: a job is seen whole, at one moment. The planner counts what the
+    # views compute only where a summary is stale, and would compile for a second what then runs for 20 ms.
+    reading = (
+        "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY",
+        "SET LOCAL jit = off",
+        answered_within,
+    )
+    # What a lock was waited for must be seen after it, so each statement has its own snapshot.
+    writing = ("SET TRANSACTION ISOLATION LEVEL READ COMMITTED READ WRITE", locked_within, on_disk)
+    settings = {
+        "read": reading,
+        "write": (*writing, answered_within),
+        "migrate": (*writing, "SET LOCAL statement_timeout = 0"),  # an index takes as long as it takes
+    }
+
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        settings = []
-        purpose = connection.get_execution_options().get("tuneledger_begin")
-        if read_only or purpose == "read":
-            # One snapshot for the whole transaction: a job is seen whole, at one moment.
-            settings.append("TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            # The planner counts what the views compute only where a summary is stale, and would compile
-            # for a second what then runs for 20 ms.
-            settings.append("LOCAL jit = off")
-        elif purpose == "write":
-            # What a lock was waited for must be seen after it, so each statement has its own snapshot.
-            settings.append("TRANSACTION ISOLATION LEVEL READ COMMITTED READ WRITE")
-            settings.append(f"LOCAL lock_timeout = {round(wait_seconds * 1000)}")
-            if not durable:
-                settings.append("LOCAL synchronous_commit = off")
-        if settings:
-            # For this transaction alone: a pooler hands the session on to others. One round trip.
-            connection.exec_driver_sql("; ".join(f"SET {setting}" for setting in settings))
+        purpose = "read" if read_only else connection.get_execution_options().get("tuneledger_begin")
+        if purpose is None:
+            return
+        # For this transaction alone: a pooler hands the session on to others. One round trip.
+        connection.exec_driver_sql("; ".join(settings[purpose]))
+        driver: Any = connection.connection.driver_connection
+        # The server goes first, if it still can: it says why, and stops working on the statement.
+        driver.silence_seconds = (
+            math.inf if purpose == "migrate" else limit_seconds + _SERVER_GOES_FIRST_SECONDS
+        )
 
     return engine
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, round(seconds * 1000))  # 0 would be no limit at all
 
 
 def check_suitable(connection: Connection, *, write: bool) -> None:
@@ -93,10 +151,16 @@ def insert_rows(
         connection.exec_driver_sql(text, tuple(map(list, zip(*rows, strict=True))))
         return
     driver: Any = connection.connection.driver_connection
-    with (
-        driver.cursor() as cursor,
-        cursor.copy(f"COPY {table} ({names}) FROM STDIN (FORMAT BINARY)") as copy,
-    ):
-        copy.set_types(list(columns.values()))
-        for row in rows:
-            copy.write_row(row)
+    try:
+        with (
+            driver.cursor() as cursor,
+            cursor.copy(f"COPY {table} ({names}) FROM STDIN (FORMAT BINARY)") as copy,
+        ):
+            copy.set_types(list(columns.values()))
+            for row in rows:
+                copy.write_row(row)
+    except Exception as error:
+        if driver.closed:
+            # SQLAlchemy knows nothing of this, and would give the dead connection to the next.
+            connection.invalidate(error)
+        raise

@@ -9,11 +9,11 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import create_engine, event
+from sqlalchemy import create_engine, event, exc
 from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
 
 from tuneledger.engine.waiting import wait
-from tuneledger.errors import UnsuitableConnection
+from tuneledger.errors import DatabaseBusy, DatabaseReadOnly, UnsuitableConnection, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,10 +50,13 @@ def make_engine(url: URL, *, read_only: bool, durable: bool, wait_seconds: float
         ) -> None:
             path = Path(arguments[0])
             if read_only:
-                arguments[0] = f"{path.resolve().as_uri()}?mode=ro"
+                arguments[0] = _read_only_uri(path)
                 options["uri"] = True
             else:
                 _create_private(path)
+
+        if read_only:
+            _watch_unlocked_files(engine)
 
     @event.listens_for(engine, "connect")
     def configure(connection: sqlite3.Connection, _record: object) -> None:
@@ -67,24 +70,100 @@ def make_engine(url: URL, *, read_only: bool, durable: bool, wait_seconds: float
             _use_write_ahead_log(connection, wait_seconds, is_async=is_async)
             # In WAL mode only FULL syncs at each commit; NORMAL may lose the last ones with the power.
             cursor.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            if durable:
+                cursor.execute("PRAGMA fullfsync = ON")  # macOS's fsync leaves it in the disk's cache
         cursor.close()
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         # A deferred writer that has read finds "database is locked" in spite of every timeout.
-        writes = connection.get_execution_options().get("tuneledger_begin") == "write"
+        writes = connection.get_execution_options().get("tuneledger_begin") in {"write", "migrate"}
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
 
 
 def _create_private(path: Path) -> None:
-    """Create the file readable by its owner alone; its -wal and -shm take the mode over."""
+    """Create the file readable by its owner alone; its -wal and -shm take the mode over.
+
+    Raises `DatabaseReadOnly` for a file that cannot be written: SQLite would say "unable to open", and
+    only at the first transaction.
+    """
     try:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    except FileExistsError:
+        pass
     except OSError:
-        # It exists, or cannot be made; in the second case opening it says why.
-        return
+        return  # opening it says why
+    if path.is_file() and not (_may_write(path) and _may_write(path.absolute().parent)):
+        raise DatabaseReadOnly(
+            f"{shortened(path)} cannot be written: the file, or its folder, where the log belongs, is "
+            f"read-only; it can be opened to read"
+        )
+
+
+def _may_write(path: Path) -> bool:
+    return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
+
+
+def _read_only_uri(path: Path) -> str:
+    """Give the URI that reads a file, also one in a folder where no -shm file can be made to lock it with."""
+    uri = f"{path.resolve().as_uri()}?mode=ro"
+    return uri + "&immutable=1" if _is_out_of_reach(path) else uri
+
+
+_WAL_MARK: Final = b"\x02\x02"
+_WAL_MARK_AT: Final = 18
+
+
+def _is_out_of_reach(path: Path) -> bool:
+    """Tell whether a file is in WAL mode, whole without a log, and lies where we cannot lock it."""
+    try:
+        with path.open("rb") as file:
+            file.seek(_WAL_MARK_AT)
+            in_wal_mode = file.read(len(_WAL_MARK)) == _WAL_MARK
+    except OSError:
+        return False
+    return in_wal_mode and not _has_log(path) and not _may_write(path.absolute().parent)
+
+
+def _has_log(path: Path) -> bool:
+    log = path.with_name(path.name + "-wal")
+    return log.exists() and log.stat().st_size > 0
+
+
+def _signature(path: Path) -> tuple[bool, int, int, int]:
+    found = path.stat()
+    return _has_log(path), found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _watch_unlocked_files(engine: Engine) -> None:
+    """Notice when another user, who may write in that folder, changes a file that we read without locks."""
+    path = Path(engine.url.database or "")
+    opened: dict[Any, tuple[bool, int, int, int]] = {}  # by the pool's record of a connection
+
+    @event.listens_for(engine, "do_connect")
+    def sign(_dialect: object, record: Any, _arguments: object, _options: object) -> None:
+        opened.pop(record, None)
+        if _is_out_of_reach(path):
+            opened[record] = _signature(path)
+
+    @event.listens_for(engine, "checkout")
+    def reopen(_connection: object, record: Any, _proxy: object) -> None:
+        if record in opened and opened[record] != _signature(path):
+            message = "the file changed since it was opened"
+            raise exc.DisconnectionError(message)
+
+    def compare(connection: Connection) -> None:
+        record = connection.connection._connection_record  # noqa: SLF001 - the pool's events are given it
+        if record in opened and opened[record] != _signature(path):
+            raise DatabaseBusy(
+                f"{shortened(path)} was written while it was read, and lies in a folder where it cannot be "
+                f"locked; read it again"
+            )
+
+    event.listen(engine, "rollback", compare)
+    event.listen(engine, "commit", compare)
 
 
 def _use_write_ahead_log(connection: sqlite3.Connection, wait_seconds: float, *, is_async: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
@@ -11,7 +12,7 @@ from sqlalchemy.orm import aliased
 
 from tuneledger.errors import CheckpointNotFound, InvalidArgument
 from tuneledger.mapping import checkpoints_from
-from tuneledger.repository.scope import Scope, portions
+from tuneledger.repository.scope import Scope, portions, within_bigint
 from tuneledger.tables import JOB_SUMMARY, CheckpointRow, MetricRow
 
 if TYPE_CHECKING:
@@ -160,9 +161,9 @@ class CheckpointQueries(Scope):
         """Give the statement of the checkpoints wanted, or None when there can be none."""
         statement: Select[*tuple[Any, ...]] = _CHECKPOINT.where(CheckpointRow.job_key == job_key)
         if created_from is not None:
-            statement = statement.where(CheckpointRow.created_at >= created_from)
+            statement = statement.where(CheckpointRow.created_at >= within_bigint(created_from))
         if created_to is not None:
-            statement = statement.where(CheckpointRow.created_at <= created_to)
+            statement = statement.where(CheckpointRow.created_at <= within_bigint(created_to))
         for metric, (least, greatest) in (within or {}).items():
             series = self._series_of([job_key], metric)
             if not series:
@@ -175,9 +176,9 @@ class CheckpointQueries(Scope):
                 row.value.is_not(None),
             ]
             if least is not None:
-                inside.append(row.value >= least)
+                inside.append(row.value >= _number(least))
             if greatest is not None:
-                inside.append(row.value <= greatest)
+                inside.append(row.value <= _number(greatest))
             statement = statement.where(exists().where(*inside))
         return statement
 
@@ -302,6 +303,13 @@ class CheckpointQueries(Scope):
             statement = statement.where(CheckpointRow.step_number.between(first, last))
         count: int = self._execute(statement).scalar_one()
         return count
+
+
+def _number(bound: float) -> float:
+    """Give a bound as a double. Raises `InvalidArgument` for NaN, which each engine sorts elsewhere."""
+    if math.isnan(bound):
+        raise InvalidArgument("a bound is a number, not NaN")
+    return min(max(bound, -math.inf), math.inf)
 
 
 def _bounds(first_step: int | None, last_step: int | None) -> tuple[int, int]:

@@ -10,6 +10,7 @@ from tuneledger.errors import InvalidArgument, JobNotFound
 from tuneledger.mapping import event_from, job_from
 from tuneledger.repository.checkpoints import CheckpointQueries
 from tuneledger.repository.records import InputRecord, JobPage, JobSummary, StateRecord
+from tuneledger.repository.scope import refuse_flawed, within_bigint
 from tuneledger.tables import CheckpointRow, EventRow, InputRow, JobRow, JobStateRow
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ class JobQueries(CheckpointQueries):
         return job_from(row, self._events(row["job_key"]))
 
     def _job_row(self, job_id: str) -> Any:
+        refuse_flawed(job_id)
         row = self._execute(_JOB, {"job_id": job_id}).mappings().first()
         if row is None:
             raise JobNotFound(job_id)
@@ -106,6 +108,7 @@ class JobQueries(CheckpointQueries):
         """
         if limit < 1:
             raise InvalidArgument("limit is at least 1")
+        limit = min(limit, _LARGEST_PAGE)
         statement = _narrowed(
             _SUMMARY,
             provider=provider,
@@ -167,6 +170,9 @@ class JobQueries(CheckpointQueries):
         return [InputRecord(*row) for row in rows]
 
 
+_LARGEST_PAGE = 2**31
+
+
 def _narrowed(
     statement: Select[*tuple[Any, ...]],
     *,
@@ -178,6 +184,7 @@ def _narrowed(
     input_name: str | None,
     input_sha256: str | None,
 ) -> Select[*tuple[Any, ...]]:
+    refuse_flawed(provider, model, status, input_name, input_sha256)
     if provider is not None:
         statement = statement.where(JobRow.provider == provider)
     if model is not None:
@@ -185,9 +192,9 @@ def _narrowed(
     if status is not None:
         statement = statement.where(JobRow.status == status)
     if created_from is not None:
-        statement = statement.where(JobRow.created_at >= created_from)
+        statement = statement.where(JobRow.created_at >= within_bigint(created_from))
     if created_to is not None:
-        statement = statement.where(JobRow.created_at <= created_to)
+        statement = statement.where(JobRow.created_at <= within_bigint(created_to))
     if input_name is not None or input_sha256 is not None:
         of_input = [InputRow.job_key == JobRow.job_key]
         if input_name is not None:
@@ -202,5 +209,5 @@ def _place(page: str) -> tuple[int, int]:
     created_at, _, job_key = page.partition("-")
     longest = 19  # digits of a 63-bit number
     if created_at.isdecimal() and job_key.isdecimal() and max(len(created_at), len(job_key)) <= longest:
-        return int(created_at), int(job_key)
+        return within_bigint(int(created_at)), within_bigint(int(job_key))
     raise InvalidArgument("page is what an earlier answer gave as its next_page")

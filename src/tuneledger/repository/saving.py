@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import bindparam, delete, select, update
 
-from tuneledger.errors import InvalidArgument, JobNotFound
+from tuneledger.errors import DatabaseDamaged, InvalidArgument, JobNotFound, shortened
 from tuneledger.mapping import (
     CheckpointColumns,
     EventValues,
@@ -72,6 +72,10 @@ class _Parts:
         )
 
 
+_MOST_ROUNDS = 100
+"""How often a job may be inserted or deleted by others between two statements of one save."""
+
+
 class JobWriting(JobChanging):
     """Saving and deleting. A call that raises leaves the transaction to be rolled back."""
 
@@ -86,7 +90,7 @@ class JobWriting(JobChanging):
         """
         decisions = Decisions(_mode(on_conflict), job.job_id)
         parts = _Parts.of(job)
-        while True:
+        for _ in range(_MOST_ROUNDS):
             stored = self._execute(_STORED, {"job_id": job.job_id}).mappings().first()
             if stored is None:
                 job_key = self._insert_job(parts)
@@ -111,6 +115,9 @@ class JobWriting(JobChanging):
             if report.wrote:
                 self._add_inputs(stored["job_key"], inputs)
             return report
+        raise DatabaseDamaged(
+            f"job {shortened(job.job_id)!r} lacks its row in job_digests; `tuneledger verify` says more"
+        )
 
     def append(
         self,

@@ -8,7 +8,8 @@ from sqlalchemy import bindparam, select
 
 from tuneledger.engine import check_suitable, schema_options
 from tuneledger.engine.opening import DEFAULT_SCHEMA, schema_of
-from tuneledger.errors import AmbiguousJob, JobNotFound
+from tuneledger.errors import AmbiguousJob, InvalidArgument, JobNotFound, shortened
+from tuneledger.json_text import text_flaw
 from tuneledger.models import CANONICAL_METRIC_NAMES, LONGEST_NAME
 from tuneledger.tables import JobMetricRow, JobRow, MetricNameRow
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, CursorResult
     from sqlalchemy.orm import Session
 
-__all__ = ["Scope", "portions"]
+__all__ = ["Scope", "portions", "refuse_flawed", "within_bigint"]
 
 T = TypeVar("T")
 
@@ -91,6 +92,7 @@ class Scope:
     # -- jobs by name -----------------------------------------------------------------------
 
     def _job_key(self, job_id: str) -> int:
+        refuse_flawed(job_id)
         key: int | None = self._execute(_JOB_KEY, {"job_id": job_id}).scalar()
         if key is None:
             raise JobNotFound(job_id)
@@ -101,6 +103,7 @@ class Scope:
         if job_ids is None:
             return self._pairs(_ALL_JOB_KEYS)
         asked = list(dict.fromkeys(job_ids))
+        refuse_flawed(*asked)
         found: dict[str, int] = {}
         for some in portions(asked):
             found.update(self._pairs(_JOB_KEYS, {"job_ids": some}))
@@ -114,10 +117,13 @@ class Scope:
 
         Raises `JobNotFound` when none begins so, `AmbiguousJob` when several do.
         """
+        refuse_flawed(prefix)
+        if not prefix:
+            raise JobNotFound(prefix)
         # Ids sort by code point on both engines: what begins so lies between here and the last such id.
         last = prefix + chr(0x10FFFF) * LONGEST_NAME
         found: tuple[str, ...] = tuple(self._execute(_WITH_PREFIX, {"first": prefix, "last": last}).scalars())
-        if not found or not prefix:
+        if not found:
             raise JobNotFound(prefix)
         if found[0] == prefix or len(found) == 1:
             return found[0]
@@ -133,6 +139,7 @@ class Scope:
 
         The name itself goes before what it stands for, that before the alphabet. Jobs without are left out.
         """
+        refuse_flawed(metric)
         canonical = CANONICAL_METRIC_NAMES.get(metric, metric)
         found: dict[int, tuple[int, str]] = {}
         ranks: dict[int, tuple[bool, bool, str]] = {}
@@ -144,6 +151,21 @@ class Scope:
                     ranks[job_key] = rank
                     found[job_key] = (name_id, name)
         return found
+
+
+def refuse_flawed(*texts: str | None) -> None:
+    """Raise `InvalidArgument` for text that no archive holds: each driver would refuse it its own way."""
+    for text in texts:
+        flaw = text_flaw(text) if text else None
+        if flaw:
+            raise InvalidArgument(
+                f"{shortened(text)!r} is not text that an archive can hold: it contains {flaw}"
+            )
+
+
+def within_bigint(number: int) -> int:
+    """Give the nearest number that a column can be compared with; one beyond all is as good."""
+    return max(-(2**63), min(number, 2**63 - 1))
 
 
 def portions(items: Sequence[T]) -> Iterator[Sequence[T]]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
-from tuneledger.engine import WRITING, locate, schema_options, translated
+from tuneledger.engine import MIGRATING, locate, schema_options, translated
 from tuneledger.engine.opening import DEFAULT_SCHEMA, schema_of
 from tuneledger.errors import DatabaseBusy, SchemaBroken
 
@@ -37,7 +37,7 @@ def guarded(engine: Engine) -> Iterator[Connection]:
     """
     place = place_of(engine)
     with translated(), engine.connect() as plain:
-        connection = plain.execution_options(**WRITING, **{_MARK: True})
+        connection = plain.execution_options(**MIGRATING, **{_MARK: True})
         if connection.dialect.name == "sqlite":
             with _guarded_sqlite(connection, place):
                 yield connection
