@@ -15,7 +15,11 @@ import tuneledger
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 BIN = Path(sys.executable).parent
-TREES = {ROOT / "src/tuneledger": "tuneledger", ROOT / "migrations": "tuneledger.migrations"}
+TREES = {
+    ROOT / "src/tuneledger": "tuneledger",
+    ROOT / "dashboards": "tuneledger.dashboards",
+    ROOT / "migrations": "tuneledger.migrations",
+}
 
 
 def run(*command: str | Path, cwd: Path) -> str:

@@ -22,6 +22,7 @@ from tuneledger.cli import (
     demonstration,
     exit_codes,
     exporting,
+    publishing,
     reading,
     schema_commands,
     showing,
@@ -35,7 +36,16 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "main", "run"]
 
-_MODULES: Final = (archiving, reading, showing, exporting, deleting, schema_commands, demonstration)
+_MODULES: Final = (
+    archiving,
+    reading,
+    showing,
+    exporting,
+    deleting,
+    publishing,
+    schema_commands,
+    demonstration,
+)
 
 _EPILOG = "Exit codes: " + "; ".join(f"{code} {text}" for code, text in exit_codes.MEANINGS.items()) + "."
 

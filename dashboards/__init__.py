@@ -1,0 +1,1 @@
+"""Ready dashboards, as files. They read the views of docs/dashboards.md alone."""

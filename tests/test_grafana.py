@@ -1,0 +1,402 @@
+"""Grafana's dashboards: every query runs, as the view role, and gives what its panel needs.
+
+No Grafana runs here. Its variables and macros are put in as its documentation and the SQLite plugin's say,
+the models of Grafana's own SDK read the JSON, and the databases are real.
+"""
+
+import json
+import os
+import re
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.cog.plugins import register_default_plugins
+from grafana_foundation_sdk.models.dashboard import Dashboard
+from psycopg import sql
+
+import shown_archive
+from postgres_server import libpq_url
+from test_views import RECIPE
+from tuneledger import Archive, CheckpointOut, Job, grafana
+from tuneledger.engine import locate
+from tuneledger.errors import InvalidArgument
+
+FOLDER = Path(__file__).parents[1] / "dashboards/grafana"
+NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))
+MOST_ROWS = 5_000
+FROM, TO = datetime(2025, 1, 1, tzinfo=UTC), datetime(2030, 1, 1, tzinfo=UTC)
+
+LONG = os.environ.get("TUNELEDGER_LONG") == "1"
+JOBS, STEPS = (100, 10_000) if LONG else (10, 1_000)
+MOST_SECONDS = 0.2 if LONG else 5  # a machine that runs all tests at once is no measure
+
+Rows = list[tuple[Any, ...]]
+Run = Callable[[str], tuple[list[str], Rows]]
+
+
+class Shown:
+    """A filled archive, its dashboards as `tuneledger grafana` writes them, and a way to run their SQL."""
+
+    def __init__(self, url: str, run: Run) -> None:
+        self.location = locate(url)
+        self.run = run
+        self.dashboards: dict[str, Any] = {
+            Path(name).stem: json.loads(text)
+            for name, text in grafana.files(self.location, Path("/grafana")).items()
+            if name.endswith(".json")
+        }
+
+    def query(self, target: dict[str, Any]) -> str:
+        """The SQL of a panel, an annotation or a variable, before Grafana puts anything in."""
+        text: str = target["rawSql"] if self.location.schema else target["queryText"]
+        return text
+
+    def answer(self, text: str, variables: dict[str, list[str]]) -> tuple[list[str], Rows]:
+        """What a query answers with the variables put in as Grafana does."""
+        text = re.sub(
+            r"\$\{(\w+):sqlstring\}",
+            lambda found: ",".join("'" + value.replace("'", "''") + "'" for value in variables[found[1]]),
+            text,
+        )
+        text = re.sub(r"\$\{(\w+)\}", lambda found: variables[found[1]][0], text)
+        text = re.sub(r"\$__timeFilter\(([^)]*)\)", self._time_filter, text)
+        assert "$" not in text, text
+        return self.run(text)
+
+    def _time_filter(self, found: re.Match[str]) -> str:
+        column = found[1]
+        if self.location.schema:
+            return f"{column} BETWEEN '{FROM:%Y-%m-%dT%H:%M:%SZ}' AND '{TO:%Y-%m-%dT%H:%M:%SZ}'"
+        seconds = f"CASE WHEN typeof({column}) = 'integer' THEN {column} ELSE strftime(\"%s\", {column}) END"
+        return f"CAST({seconds} AS INTEGER) BETWEEN {FROM.timestamp():.0f} AND {TO.timestamp():.0f}"
+
+    def variables(self, dashboard: dict[str, Any]) -> dict[str, list[str]]:
+        """Every variable's values: all of them for `All` and where several may be chosen, else the first."""
+        chosen: dict[str, list[str]] = {}
+        for variable in dashboard["templating"]["list"]:
+            if variable["type"] == "constant":
+                chosen[variable["name"]] = [variable["query"]]
+                continue
+            columns, rows = self.answer(variable["query"], chosen)
+            assert len(columns) == 1
+            values = [value for (value,) in rows]
+            assert values
+            assert len(values) <= 1_000
+            chosen[variable["name"]] = values if variable["multi"] else values[:1]
+        return chosen
+
+
+@pytest.fixture
+def view_role(postgres_url: str) -> Iterator[str]:
+    """A URL of the archive as a role that may read the views and nothing else."""
+    name = f"view_{os.urandom(4).hex()}"
+    with psycopg.connect(libpq_url(postgres_url), autocommit=True) as owner:
+        role = sql.Identifier(name)
+        owner.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD 'view'").format(role))
+        owner.execute(sql.SQL("ALTER ROLE {} SET jit = off").format(role))
+        owner.execute(sql.SQL("GRANT USAGE ON SCHEMA tuneledger TO {}").format(role))
+        views = owner.execute("SELECT viewname FROM pg_views WHERE schemaname = 'tuneledger'").fetchall()
+        for (view,) in views:
+            place = sql.Identifier("tuneledger", view)
+            owner.execute(sql.SQL("GRANT SELECT ON {} TO {}").format(place, role))
+        try:
+            yield psycopg.conninfo.make_conninfo(libpq_url(postgres_url), user=name, password="view")  # noqa: S106 - a role of this test
+        finally:
+            owner.execute(sql.SQL("DROP OWNED BY {}").format(role))
+            owner.execute(sql.SQL("DROP ROLE {}").format(role))
+
+
+@pytest.fixture
+def postgresql(postgres_url: str, view_role: str) -> Iterator[Shown]:
+    """The archive on PostgreSQL, read by the view role."""
+    with Archive(postgres_url) as archive:
+        shown_archive.fill(archive)
+    with psycopg.connect(view_role, autocommit=True) as connection:
+
+        def run(text: str) -> tuple[list[str], Rows]:
+            cursor = connection.execute(text.encode())
+            assert cursor.description
+            return [column.name for column in cursor.description], cursor.fetchall()
+
+        yield Shown(postgres_url, run)
+
+
+@pytest.fixture
+def sqlite(sqlite_url: str) -> Iterator[Shown]:
+    """The archive on SQLite, opened as the plugin does: read-only, by the file's path."""
+    with Archive(sqlite_url) as archive:
+        shown_archive.fill(archive)
+    path = sqlite_url.removeprefix("sqlite:///")
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+
+        def run(text: str) -> tuple[list[str], Rows]:
+            cursor = connection.execute(text)
+            return [column[0] for column in cursor.description], cursor.fetchall()
+
+        yield Shown(sqlite_url, run)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def shown(request: pytest.FixtureRequest) -> Shown:
+    """The archive and its dashboards, on each engine."""
+    found: Shown = request.getfixturevalue(request.param)
+    return found
+
+
+def test_every_panel_gets_what_its_format_needs(shown: Shown) -> None:
+    """Each query of each dashboard runs and answers: times, numbers and names where the panel wants them."""
+    for dashboard in shown.dashboards.values():
+        variables = shown.variables(dashboard)
+        for panel in dashboard["panels"]:
+            (target,) = panel["targets"]
+            columns, rows = shown.answer(shown.query(target), variables)
+            where = f"{dashboard['title']}: {panel['title']}"
+            assert 0 < len(rows) <= MOST_ROWS, where
+            assert len(columns) == len(set(columns)), where
+            by_name = {
+                name: [value for value in values if value is not None]
+                for name, values in zip(columns, zip(*rows, strict=True), strict=True)
+            }
+            kind = target["format"] if shown.location.schema else target["queryType"].replace(" ", "_")
+            assert kind == ("time_series" if panel["type"] == "timeseries" else "table"), where
+            if panel["type"] == "timeseries":
+                # Grafana's long format: time in rising order, a name, a number.
+                assert columns == ["time", "metric", "value"], where
+                assert all(is_time(value, shown) for value in by_name["time"]), where
+                assert by_name["time"] == sorted(by_name["time"]), where
+                assert len(by_name["time"]) == len(rows), where
+                assert all(isinstance(value, str) for value in by_name["metric"]), where
+                assert all(isinstance(value, float) for value in by_name["value"]), where
+            if panel["type"] == "trend":
+                x = panel["options"]["xField"].partition("\\")[0]
+                assert by_name[x] == sorted(by_name[x]), where
+                assert all(isinstance(value, int | float) for value in by_name[x]), where
+                numbers = set(columns) - {x, "job_id", "metric"}
+                assert any(by_name[name] for name in numbers), where
+                assert all(isinstance(v, int | float) for name in numbers for v in by_name[name]), where
+            if panel["type"] == "state-timeline":
+                assert columns[0] == "time", where
+            if panel["type"] == "barchart":
+                assert columns[0] == panel["options"]["xField"], where
+
+
+def is_time(value: object, shown: Shown) -> bool:
+    """Whether Grafana takes it for a time: timestamptz, or on SQLite text in RFC 3339."""
+    if shown.location.schema:
+        return isinstance(value, datetime) and value.tzinfo is not None
+    return isinstance(value, str) and bool(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", value))
+
+
+def test_comparison_shows_eight_jobs_and_every_spike(shown: Shown) -> None:
+    """However many jobs are chosen, the newest eight are drawn; the long job alone keeps its spike."""
+    dashboard = shown.dashboards["comparison"]
+    panel = shown.query(dashboard["panels"][0]["targets"][0])
+    every = shown.variables(dashboard) | {"metric": ["train_loss"]}
+    assert len(every["jobs"]) > 8
+    columns, rows = shown.answer(panel, every)
+    assert len({row[columns.index("job_id")] for row in rows}) == 8
+    columns, rows = shown.answer(panel, every | {"jobs": [shown_archive.LONG]})
+    assert (shown_archive.SPIKE, 50.0) in {
+        (row[columns.index("step")], row[columns.index("value")]) for row in rows
+    }
+
+
+def test_events_are_annotations(shown: Shown) -> None:
+    """A job's events come with the columns that Grafana's annotations want."""
+    dashboard = shown.dashboards["job"]
+    (annotation,) = dashboard["annotations"]["list"]
+    variables = shown.variables(dashboard) | {"job": ["ftjob-01"]}
+    columns, rows = shown.answer(shown.query(annotation["target"]), variables)
+    assert columns == ["time", "text", "tags"]
+    assert [row[1] for row in rows] == ["status-updated"] * 2
+    assert all(is_time(row[0], shown) for row in rows)
+
+
+def test_view_role_reads_no_table(postgresql: Shown) -> None:
+    """The role that runs every panel may read no table and write nothing."""
+    for statement in (
+        "SELECT * FROM tuneledger.jobs",
+        "DELETE FROM tuneledger.job_overview",
+        "CREATE TABLE x ()",
+    ):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            postgresql.run(statement)
+
+
+def test_thinned_curves_are_the_documented_recipe() -> None:
+    """Panels that thin out do so by the SQL of docs/dashboards.md, which is tested against the repository."""
+
+    def squeezed(text: str) -> str:
+        text = re.sub(r"IN \([^()]*(SELECT[^()]*(\([^()]*\))?[^()]*)?\)", "IN ()", text, count=2)
+        return " ".join(text.replace("${schema}.", "").split())
+
+    recipe = squeezed(RECIPE).rpartition(" ORDER BY")[0]
+    head, _, tail = recipe.partition(" ) SELECT")
+    thinning = 0
+    for name in NAMES:
+        for panel in json.loads((FOLDER / f"{name}.json").read_text())["panels"]:
+            found = panel["targets"][0]["rawSql"]
+            if "MATERIALIZED" in found:
+                thinning += 1
+                assert head in squeezed(found)
+                assert "SELECT" + tail in squeezed(found)
+    assert thinning == 7
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_grafanas_own_models_know_every_key(name: str, sqlite_url: str) -> None:
+    """Read by the models of Grafana's SDK and written again, no key of a dashboard is lost."""
+    register_default_plugins()
+    for url in ("postgresql://u@h/d", sqlite_url):
+        files = grafana.files(locate(url), Path("/grafana"))
+        dashboard = json.loads(files[f"dashboards/{name}.json"])
+        again = json.loads(json.dumps(Dashboard.from_json(dashboard), cls=JSONEncoder))
+        assert not list(lost(dashboard, again)), name
+
+
+def lost(wanted: Any, found: Any, place: str = "") -> Iterator[str]:
+    """The places of ``wanted`` that ``found`` has not, or has otherwise."""
+    if place.endswith(".target"):
+        return  # the SDK knows annotations of Grafana's own data source alone
+    if isinstance(wanted, dict) and isinstance(found, dict):
+        for key, value in wanted.items():
+            if key in found:
+                yield from lost(value, found[key], f"{place}.{key}")
+            else:
+                yield f"{place}.{key}"
+    elif isinstance(wanted, list) and isinstance(found, list) and len(wanted) == len(found):
+        for number, (one, other) in enumerate(zip(wanted, found, strict=True)):
+            yield from lost(one, other, f"{place}[{number}]")
+    elif wanted != found:
+        yield place
+
+
+def test_panels_fit_the_grid() -> None:
+    """No panel lies upon another or leaves the 24 columns, and links lead to dashboards there are."""
+    for name in NAMES:
+        dashboard = json.loads((FOLDER / f"{name}.json").read_text())
+        assert dashboard["uid"] == f"tuneledger-{name}"
+        taken: set[tuple[int, int]] = set()
+        for panel in dashboard["panels"]:
+            grid = panel["gridPos"]
+            cells = {
+                (x, y)
+                for x in range(grid["x"], grid["x"] + grid["w"])
+                for y in range(grid["y"], grid["y"] + grid["h"])
+            }
+            assert not cells & taken
+            assert max(x for x, _ in cells) < 24
+            taken |= cells
+        for linked in re.findall(r"/d/tuneledger-(\w+)", json.dumps(dashboard)):
+            assert linked in NAMES
+
+
+def test_files_are_made_out_for_the_archive(tmp_path: Path) -> None:
+    """Data source and schema are those of the archive; a password never gets into a file."""
+    place = locate("postgresql://jo:se$cret@db.example:6543/runs?schema=tunes&sslmode=require")
+    paths = grafana.write(place, tmp_path)
+    whole = "".join(path.read_text() for path in paths)
+    assert "cret" not in whole
+    source = (tmp_path / "provisioning/datasources/tuneledger.yaml").read_text()
+    for line in (
+        'url: "db.example:6543"',
+        'user: "jo"',
+        'database: "runs"',
+        'sslmode: "require"',
+        "password: $TUNELEDGER_GRAFANA_PASSWORD",
+    ):
+        assert line in source
+    assert (
+        f'path: "{tmp_path}/dashboards"' in (tmp_path / "provisioning/dashboards/tuneledger.yaml").read_text()
+    )
+    for name in NAMES:
+        dashboard = json.loads((tmp_path / f"dashboards/{name}.json").read_text())
+        assert dashboard["templating"]["list"][0]["query"] == "tunes"
+
+
+def test_dollars_are_doubled(tmp_path: Path) -> None:
+    """Grafana would take a dollar for a variable of its environment."""
+    files = grafana.files(locate(tmp_path / "a$b.db"), tmp_path)
+    assert f'path: "{tmp_path}/a$$b.db"' in files["provisioning/datasources/tuneledger.yaml"]
+    bare = grafana.files(locate("postgresql:///runs"), tmp_path)["provisioning/datasources/tuneledger.yaml"]
+    assert 'url: "localhost:5432"' in bare
+    assert 'user: ""' in bare
+
+
+def test_existing_files_are_kept(tmp_path: Path) -> None:
+    """A file with another content is not written over, and none beside it is written, unless forced."""
+    place = locate(tmp_path / "x.db")
+    target = tmp_path / "g/dashboards/jobs.json"
+    target.parent.mkdir(parents=True)
+    target.write_text("mine")
+    with pytest.raises(InvalidArgument, match=r"jobs\.json would change; --force"):
+        grafana.write(place, tmp_path / "g")
+    assert [path for path in (tmp_path / "g").rglob("*") if path.is_file()] == [target]
+    first = grafana.write(place, tmp_path / "g", force=True)
+    before = {path: path.stat().st_mtime_ns for path in first}
+    assert grafana.write(place, tmp_path / "g") == first
+    assert {path: path.stat().st_mtime_ns for path in first} == before
+
+
+def test_memory_is_refused() -> None:
+    """An archive in memory is nobody else's to see."""
+    with pytest.raises(InvalidArgument, match="in memory"):
+        grafana.files(locate("sqlite://"), Path())
+
+
+def test_panels_are_fast_and_bounded(shown: Shown) -> None:
+    """No panel answers more than its bound; in the long run, of 1e6 checkpoints, each within 200 ms."""
+    checkpoints = [
+        CheckpointOut.model_validate(
+            {
+                "metrics": {"train_loss": 1 / (step + 1), "valid_loss": 2 / (step + 1), "learning_rate": 0.1},
+                "step_number": step,
+                "created_at": shown_archive.START + step,
+            }
+        )
+        for step in range(STEPS)
+    ]
+    with Archive(shown.location, durable=False) as archive:
+        for number in range(JOBS):
+            archive.save(
+                Job(
+                    job_id=f"million-{number:03}",
+                    provider="mistral",
+                    model="m",
+                    created_at=shown_archive.START + 10**7 + number,
+                    checkpoints=checkpoints,
+                )
+            )
+        if shown.location.schema:
+            with archive.engine.begin() as connection:
+                connection.exec_driver_sql("ANALYZE")
+    for dashboard in shown.dashboards.values():
+        variables = shown.variables(dashboard)
+        if "jobs" in variables:
+            variables["jobs"] = [f"million-{number:03}" for number in range(JOBS)]
+        for panel in dashboard["panels"]:
+            took = []
+            for _ in range(3):
+                started = time.perf_counter()
+                _, rows = shown.answer(shown.query(panel["targets"][0]), variables)
+                took.append(time.perf_counter() - started)
+            assert len(rows) <= MOST_ROWS
+            assert min(took) < MOST_SECONDS, f"{dashboard['title']}: {panel['title']}: {min(took):.3f} s"
+
+
+def test_command_writes_the_files(sqlite_url: str, tmp_path: Path, command: Callable[..., Any]) -> None:
+    """`tuneledger grafana DIR` names what it wrote, and what else SQLite needs."""
+    ended = command("grafana", str(tmp_path / "g"), "--db", sqlite_url)
+    assert ended.code == 0
+    assert len(ended.out.splitlines()) == 2 + len(NAMES)
+    assert all(Path(line).is_file() for line in ended.out.splitlines())
+    assert "frser-sqlite-datasource" in ended.err
+    assert command("grafana", str(tmp_path / "p"), "--db", "postgresql://h/d").err.count("\n") == 1
