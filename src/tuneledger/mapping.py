@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from functools import reduce, wraps
 from hashlib import blake2b
 from itertools import repeat
-from operator import xor
+from operator import attrgetter, xor
 from struct import Struct
-from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar, cast
 
 from pydantic import TypeAdapter
 
@@ -52,7 +52,6 @@ __all__ = [
     "metric_values",
     "state_digest",
 ]
-
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -156,15 +155,24 @@ class SeriesColumns:
 
 @dataclass(slots=True)
 class CheckpointColumns:
-    """Checkpoints as rows: in step order, and their metrics series by series."""
+    """Checkpoints as columns: those of ``checkpoints``, in step order, and their metrics series by series."""
 
-    rows: list[CheckpointValues]
-    series: dict[str, SeriesColumns]
+    steps: list[int] = field(default_factory=list)
+    times: list[int] = field(default_factory=list)
+    extras: list[str | None] = field(default_factory=list)
+    digests: list[int] = field(default_factory=list)
+    series: dict[str, SeriesColumns] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> list[CheckpointValues]:
+        """The same as rows, for what goes through them one by one."""
+        columns = zip(self.steps, self.times, self.extras, self.digests, strict=True)
+        return [CheckpointValues(*row) for row in columns]
 
     @property
     def digest(self) -> int:
         """The XOR of the checkpoints' digests."""
-        return reduce(xor, [row.digest for row in self.rows], 0)
+        return reduce(xor, self.digests, 0)
 
 
 @dataclass(slots=True)
@@ -175,7 +183,16 @@ class _Shape:
     steps: list[int] = field(default_factory=list)
     times: list[int] = field(default_factory=list)
     extras: list[str | None] = field(default_factory=list)
-    values: list[tuple[float | None, ...]] = field(default_factory=list)
+    values: Sequence[Sequence[float | None]] = ()
+    """A column for each of ``names``."""
+
+
+# Called once a checkpoint from C, where a loop in Python would take longer than the database.
+_step_of = attrgetter("step_number")
+_time_of = attrgetter("created_at")
+_metrics_of = attrgetter("metrics")
+_unknown_of = attrgetter("__pydantic_extra__")
+_names_set_of = attrgetter("__pydantic_fields_set__")
 
 
 def checkpoint_columns(checkpoints: Iterable[CheckpointOut]) -> CheckpointColumns:
@@ -183,40 +200,65 @@ def checkpoint_columns(checkpoints: Iterable[CheckpointOut]) -> CheckpointColumn
 
     Column by column: a loop over values in Python costs more than the database does.
     """
+    given = list(checkpoints)
+    alike = _alike(given)
+    columns = CheckpointColumns()
+    for shape in [alike] if alike else _shapes(given):
+        _add_shape(shape, columns)
+    if columns.steps != sorted(columns.steps):
+        order = sorted(range(len(columns.steps)), key=columns.steps.__getitem__)
+        columns.steps = _in_order(columns.steps, order)
+        columns.times = _in_order(columns.times, order)
+        columns.extras = _in_order(columns.extras, order)
+        columns.digests = _in_order(columns.digests, order)
+        for series in columns.series.values():
+            _sort_by_step(series)
+    return columns
+
+
+def _alike(checkpoints: list[CheckpointOut]) -> _Shape | None:
+    """Take checkpoints apart that all have the declared metrics and nothing else; None where one differs."""
+    metrics = list(map(_metrics_of, checkpoints))
+    if any(map(_unknown_of, checkpoints)) or any(map(_unknown_of, metrics)):
+        return None
+    if set(map(len, map(_names_set_of, metrics))) != {len(_DECLARED)}:
+        return None
+    values = [list(map(attrgetter(name), metrics)) for name in _DECLARED]
+    if any(int in set(map(type, column)) for column in values):
+        return None
+    return _Shape(
+        _DECLARED,
+        list(map(_step_of, checkpoints)),
+        list(map(_time_of, checkpoints)),
+        [None] * len(checkpoints),
+        values,
+    )
+
+
+def _shapes(checkpoints: Iterable[CheckpointOut]) -> Iterable[_Shape]:
+    """Group checkpoints by the metric names that each carries."""
     shapes: dict[tuple[str, ...], _Shape] = {}
+    rows: dict[tuple[str, ...], list[tuple[float | None, ...]]] = {}
     for checkpoint in checkpoints:
-        metrics = checkpoint.metrics
+        named: Mapping[str, Any] = checkpoint.metrics.named_values()
         extra = None
-        named: Mapping[str, Any]
-        if checkpoint.__pydantic_extra__ or metrics.__pydantic_extra__:
-            named, extra = _numbers_and_extra(checkpoint)
-        elif len(metrics.model_fields_set) == len(_DECLARED):
-            named = metrics.__dict__
-        else:
-            named = metrics.named_values()
-        if any(type(value) is int for value in named.values()):
+        if checkpoint.__pydantic_extra__ or not _DOUBLES.issuperset(map(type, named.values())):
             named, extra = _numbers_and_extra(checkpoint)
         names = tuple(named)
         shape = shapes.get(names)
         if shape is None:
             shape = shapes[names] = _Shape(names)
+            rows[names] = []
         shape.steps.append(checkpoint.step_number)
         shape.times.append(checkpoint.created_at)
         shape.extras.append(extra)
-        shape.values.append(tuple(named.values()))
-    rows: list[CheckpointValues] = []
-    series: dict[str, SeriesColumns] = {}
-    for shape in shapes.values():
-        _add_shape(shape, rows, series)
-    if len(shapes) > 1 or any(map(_descends, rows, rows[1:])):
-        rows.sort()
-        for columns in series.values():
-            _sort_by_step(columns)
-    return CheckpointColumns(rows, series)
+        rows[names].append(tuple(named.values()))
+    for names, shape in shapes.items():
+        shape.values = list(zip(*rows[names], strict=True))
+    return shapes.values()
 
 
-def _descends(earlier: CheckpointValues, later: CheckpointValues) -> bool:
-    return later.step_number < earlier.step_number
+_DOUBLES = frozenset([float, Placeholder, type(None)])
 
 
 def _numbers_and_extra(checkpoint: CheckpointOut) -> tuple[dict[str, float | None], str | None]:
@@ -236,43 +278,66 @@ def _numbers_and_extra(checkpoint: CheckpointOut) -> tuple[dict[str, float | Non
     return numbers, json_text.canonical(kept) if kept else None
 
 
-def _add_shape(shape: _Shape, rows: list[CheckpointValues], series: dict[str, SeriesColumns]) -> None:
+def _add_shape(shape: _Shape, columns: CheckpointColumns) -> None:
     order = sorted(range(len(shape.names)), key=shape.names.__getitem__)
     names = [shape.names[index] for index in order]
-    columns = list(zip(*shape.values, strict=True)) if names else []
-    plain: list[Sequence[float | None]] = []  # with NULL as 0.0, as the digest takes it
+    plain: list[Sequence[float]] = []  # with NULL as 0.0, as the digest takes it
     kinds: list[list[int | None] | None] = []
     for name, index in zip(names, order, strict=True):
-        column: Sequence[float | None] = columns[index]
-        if None in column or 0.0 in column or not all(map(math.isfinite, column)):  # type: ignore[arg-type]
-            pairs = [metric_values(value) for value in column]
-            values = [value for value, _ in pairs]
-            column_kinds: list[int | None] | None = [kind for _, kind in pairs]
-            if not any(column_kinds):  # type: ignore[arg-type]
-                column_kinds = None
-            plain.append([value or 0.0 for value in values])
-        else:
-            values = list(column)
-            column_kinds = None
-            plain.append(values)
+        values, column_kinds = _values_and_kinds(shape.values[index])
+        plain.append(
+            cast("list[float]", values) if column_kinds is None else [value or 0.0 for value in values]
+        )
         kinds.append(column_kinds)
-        _extend_series(series, name, shape.steps, values, column_kinds)
-    pack = Struct(f">qq{len(names)}d").pack
-    packed = map(pack, shape.steps, shape.times, *plain)
-    if any(kinds):
-        row_kinds = zip(*(column or repeat(None, len(shape.steps)) for column in kinds), strict=True)
-        prefixes: dict[tuple[int | None, ...], bytes] = {}
+        _extend_series(columns.series, name, shape.steps, values, column_kinds)
+    contents = _contents(names, kinds, shape.steps, shape.times, plain)
+    if any(shape.extras):
         contents = [
-            (prefixes.get(of_row) or prefixes.setdefault(of_row, _prefix(names, of_row))) + content
-            for of_row, content in zip(row_kinds, packed, strict=True)
+            content if extra is None else content + extra.encode()
+            for content, extra in zip(contents, shape.extras, strict=True)
         ]
-    else:
+    columns.digests += _digests(contents)
+    columns.steps += shape.steps
+    columns.times += shape.times
+    columns.extras += shape.extras
+
+
+def _values_and_kinds(
+    column: Sequence[float | None],
+) -> tuple[list[float | None], list[int | None] | None]:
+    """Give the values of one metric as rows hold them, and the kinds, or None where all are plain numbers."""
+    # A sum is finite only if every part is; one that overflows costs no more than a closer look.
+    if None not in column and all(column) and math.isfinite(sum(cast("Sequence[float]", column))):
+        return list(column), None
+    pairs = list(map(metric_values, column))
+    kinds = [kind for _, kind in pairs]
+    return [value for value, _ in pairs], kinds if any(kinds) else None
+
+
+def _contents(
+    names: Sequence[str],
+    kinds: Sequence[list[int | None] | None],
+    steps: Sequence[int],
+    times: Sequence[int],
+    values: Sequence[Sequence[float]],
+) -> Iterable[bytes]:
+    """Give what the digest of each checkpoint is taken of, but for its extra."""
+    if not any(kinds):
         prefix = _prefix(names, (None,) * len(names))
-        contents = [prefix + content for content in packed]
-    rows += [
-        CheckpointValues(step, time, extra, _digest(content if extra is None else content + extra.encode()))
-        for step, time, extra, content in zip(shape.steps, shape.times, shape.extras, contents, strict=True)
+        return map(Struct(f">{len(prefix)}sqq{len(names)}d").pack, repeat(prefix), steps, times, *values)
+    packed = map(Struct(f">qq{len(names)}d").pack, steps, times, *values)
+    row_kinds = zip(*(column or repeat(None, len(steps)) for column in kinds), strict=True)
+    prefixes: dict[tuple[int | None, ...], bytes] = {}
+    return [
+        (prefixes.get(of_row) or prefixes.setdefault(of_row, _prefix(names, of_row))) + content
+        for of_row, content in zip(row_kinds, packed, strict=True)
     ]
+
+
+def _digests(contents: Iterable[bytes]) -> list[int]:
+    """Give what `_digest` gives of each."""
+    hashed = [blake2b(content, digest_size=8).digest() for content in contents]
+    return [number >> 1 for number in Struct(f">{len(hashed)}Q").unpack(b"".join(hashed))]
 
 
 def _prefix(names: Iterable[str], kinds: Iterable[int | None]) -> bytes:
@@ -302,10 +367,14 @@ def _extend_series(
 
 def _sort_by_step(columns: SeriesColumns) -> None:
     order = sorted(range(len(columns.steps)), key=columns.steps.__getitem__)
-    columns.steps = [columns.steps[index] for index in order]
-    columns.values = [columns.values[index] for index in order]
+    columns.steps = _in_order(columns.steps, order)
+    columns.values = _in_order(columns.values, order)
     if columns.kinds:
-        columns.kinds = [columns.kinds[index] for index in order]
+        columns.kinds = _in_order(columns.kinds, order)
+
+
+def _in_order(column: list[T], order: Iterable[int]) -> list[T]:
+    return [column[index] for index in order]
 
 
 _CHECKPOINTS = TypeAdapter(list[CheckpointOut])

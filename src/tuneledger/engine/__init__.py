@@ -15,7 +15,7 @@ from tuneledger.engine.opening import (
     open_engine,
     schema_options,
 )
-from tuneledger.engine.rows import insert_rows
+from tuneledger.engine.rows import insert_columns, insert_rows
 from tuneledger.engine.waiting import wait
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "WRITING",
     "Location",
     "check_suitable",
+    "insert_columns",
     "insert_rows",
     "locate",
     "open_engine",

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import create_engine, event
 
+from tuneledger.engine import binary_copy
 from tuneledger.errors import UnsuitableConnection
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from sqlalchemy.engine import URL, Connection, Engine
     from sqlalchemy.pool import ConnectionPoolEntry
@@ -131,36 +133,51 @@ def check_suitable(connection: Connection, *, write: bool) -> None:
         )
 
 
-def insert_rows(
+def insert_columns(
     connection: Connection,
     table: str,
-    columns: dict[str, str],
-    rows: Sequence[Sequence[Any]],
+    types: Mapping[str, str],
+    blocks: Sequence[tuple[Mapping[str, Any], Mapping[str, Sequence[Any]]]],
     on_conflict: str,
 ) -> None:
-    """Insert rows; ``columns`` gives the PostgreSQL type of each.
+    """Insert rows given by columns, see `tuneledger.engine.insert_columns`; ``types`` are PostgreSQL's.
 
-    Many go by COPY, few by one INSERT over arrays. SQLAlchemy's asynchronous cursor has no COPY, so
+    Many go by one COPY, few by one INSERT over arrays. SQLAlchemy's asynchronous cursor has no COPY, so
     an asynchronous connection always takes the second way; COPY knows no ``on_conflict`` either.
     """
-    names = ", ".join(columns)
-    if on_conflict or len(rows) < _COPY_FROM or connection.dialect.is_async:
-        arrays = ", ".join(f"%s::{kind}[]" for kind in columns.values())
-        # Names come from our own tables, values are parameters.
-        text = f"INSERT INTO {table} ({names}) SELECT * FROM unnest({arrays}) {on_conflict}"  # noqa: S608
-        connection.exec_driver_sql(text, tuple(map(list, zip(*rows, strict=True))))
+    names = dict.fromkeys(name for fixed, columns in blocks for name in (*fixed, *columns))
+    filled = [_filled(names, fixed, columns) for fixed, columns in blocks]
+    rows = sum(length for length, _ in filled)
+    listed = ", ".join(names)
+    if on_conflict or rows < _COPY_FROM or connection.dialect.is_async:
+        if rows:
+            arrays = ", ".join(f"%s::{types[name]}[]" for name in names)
+            # Names come from our own tables, values are parameters.
+            text = f"INSERT INTO {table} ({listed}) SELECT * FROM unnest({arrays}) {on_conflict}"  # noqa: S608
+            parts = zip(*(columns for _, columns in filled), strict=True)
+            arrays_given = tuple([*chain.from_iterable(column)] for column in parts)
+            connection.exec_driver_sql(text, arrays_given)
         return
     driver: Any = connection.connection.driver_connection
     try:
         with (
             driver.cursor() as cursor,
-            cursor.copy(f"COPY {table} ({names}) FROM STDIN (FORMAT BINARY)") as copy,
+            cursor.copy(f"COPY {table} ({listed}) FROM STDIN (FORMAT BINARY)") as copy,
         ):
-            copy.set_types(list(columns.values()))
-            for row in rows:
-                copy.write_row(row)
+            copy.write(binary_copy.HEADER)
+            for length, columns in filled:
+                copy.write(binary_copy.rows(length, [types[name] for name in names], columns))
+            copy.write(binary_copy.END)
     except Exception as error:
         if driver.closed:
             # SQLAlchemy knows nothing of this, and would give the dead connection to the next.
             connection.invalidate(error)
         raise
+
+
+def _filled(
+    names: Iterable[str], fixed: Mapping[str, Any], columns: Mapping[str, Sequence[Any]]
+) -> tuple[int, list[Sequence[Any]]]:
+    """Give the number of rows, and a column for each of ``names``."""
+    length = len(next(iter(columns.values())))
+    return length, [columns[name] if name in columns else [fixed.get(name)] * length for name in names]

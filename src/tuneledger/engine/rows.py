@@ -1,7 +1,7 @@
 """Many rows at once, by each engine's fastest way, through the tables as SQLAlchemy knows them.
 
 SQLAlchemy's own multi-row INSERT compiles its text at every call and reaches a fifth of the driver's
-speed; ``python -m benchmarks`` shows it.
+speed; ``python -m benchmarks`` shows it. So rows are handed on column by column, never made one by one.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from sqlalchemy import BigInteger, Double, Integer, SmallInteger, Table, Text
 from tuneledger.engine import postgresql, sqlite
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from sqlalchemy.engine import Connection
     from sqlalchemy.orm import DeclarativeBase
@@ -36,24 +36,40 @@ def insert_rows(
     schema: str | None,
     on_conflict: str = "",
 ) -> None:
-    """Insert ``rows``, each with a value for every one of ``columns``, into the table of ``row_class``.
+    """Insert ``rows``, each with a value for every one of ``columns``; see `insert_columns`."""
+    if rows:
+        block = dict(zip(columns, zip(*rows, strict=True), strict=True))
+        insert_columns(connection, row_class, {}, [({}, block)], schema=schema, on_conflict=on_conflict)
 
-    ``schema`` is the PostgreSQL schema that the table stands in, None on SQLite.
+
+def insert_columns(
+    connection: Connection,
+    row_class: type[DeclarativeBase],
+    shared: Mapping[str, Any],
+    blocks: Iterable[tuple[Mapping[str, Any], Mapping[str, Sequence[Any]]]],
+    *,
+    schema: str | None,
+    on_conflict: str = "",
+) -> None:
+    """Insert rows given by columns into the table of ``row_class``.
+
+    ``shared`` are values that every row has. A block gives values that its rows share and its columns, all of
+    one length, at least one; a column that one block lacks is NULL there. ``schema`` is the PostgreSQL schema
+    that the table stands in, None on SQLite.
 
     Fastest in key order. A conflict with a stored key is an error, unless ``on_conflict``, an ON CONFLICT
     clause that both engines read alike, says otherwise.
     """
-    if not rows:
-        return
     table = cast("Table", row_class.__table__)
+    whole = [({**shared, **fixed}, columns) for fixed, columns in blocks]
     if connection.dialect.name == "sqlite":
-        sqlite.insert_rows(connection, table.name, columns, rows, on_conflict)
+        for fixed, columns in whole:
+            sqlite.insert_columns(connection, table.name, fixed, columns, on_conflict)
         return
-    types = {name: _type_of(table, name) for name in columns}
+    types = {column.name: _type_of(column.type) for column in table.columns}
     place = f"{schema}.{table.name}" if schema else table.name
-    postgresql.insert_rows(connection, place, types, rows, on_conflict)
+    postgresql.insert_columns(connection, place, types, whole, on_conflict)
 
 
-def _type_of(table: Table, column: str) -> str:
-    kind = table.c[column].type
+def _type_of(kind: object) -> str:
     return next(name for known, name in _POSTGRESQL_TYPES if isinstance(kind, known))

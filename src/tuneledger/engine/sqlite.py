@@ -16,15 +16,15 @@ from tuneledger.engine.waiting import wait
 from tuneledger.errors import DatabaseBusy, DatabaseReadOnly, UnsuitableConnection, shortened
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from sqlalchemy.engine import URL, Connection, Engine
 
 OLDEST: Final = (3, 35, 0)
 """RETURNING, which new job keys come from, is as old as this."""
 
-_ROWS_A_STATEMENT: Final = 100
-"""Rows in one INSERT: the driver's cost a call is spread over them (1.7x executemany's speed)."""
+_ROWS_A_STATEMENT: Final = 200
+"""Rows in one INSERT: the driver's cost a call is spread over them (2.5x executemany's speed)."""
 
 _MOST_PARAMETERS: Final = 999
 """Parameters in one statement that every build allows."""
@@ -196,29 +196,40 @@ def check_suitable(connection: Connection) -> None:
         )
 
 
-def insert_rows(
+def insert_columns(
     connection: Connection,
     table: str,
-    columns: Sequence[str],
-    rows: Sequence[Sequence[Any]],
+    fixed: Mapping[str, Any],
+    columns: Mapping[str, Sequence[Any]],
     on_conflict: str,
 ) -> None:
-    """Insert rows, best in key order, by statements of a hundred rows that the driver prepares once."""
-    at_once = min(_ROWS_A_STATEMENT, _MOST_PARAMETERS // len(columns))
-    whole = len(rows) - len(rows) % at_once
+    """Insert rows, best in key order, by statements of many rows that the driver prepares once.
+
+    Every value bound costs as much as a row's place in the table, so what the rows share is bound once.
+    """
+    shared = tuple(fixed.values())
+    width = len(columns)
+    at_once = min(_ROWS_A_STATEMENT, (_MOST_PARAMETERS - len(fixed)) // width)
+    flat = tuple(chain.from_iterable(zip(*columns.values(), strict=True)))
+    size = width * at_once
+    whole = len(flat) - len(flat) % size
     if whole:
-        text = _insert_text(table, columns, at_once, on_conflict)
+        text = _insert_text(table, fixed, columns, at_once, on_conflict)
         connection.exec_driver_sql(
-            text,
-            [tuple(chain.from_iterable(rows[first : first + at_once])) for first in range(0, whole, at_once)],
+            text, [shared + flat[first : first + size] for first in range(0, whole, size)]
         )
-    if whole < len(rows):
-        text = _insert_text(table, columns, len(rows) - whole, on_conflict)
-        connection.exec_driver_sql(text, tuple(chain.from_iterable(rows[whole:])))
+    if whole < len(flat):
+        text = _insert_text(table, fixed, columns, (len(flat) - whole) // width, on_conflict)
+        connection.exec_driver_sql(text, shared + flat[whole:])
 
 
-def _insert_text(table: str, columns: Sequence[str], rows: int, on_conflict: str) -> str:
-    # Names come from our own tables, values are parameters.
+def _insert_text(
+    table: str, fixed: Mapping[str, Any], columns: Mapping[str, Any], rows: int, on_conflict: str
+) -> str:
+    # Names come from our own tables, values are parameters. WHERE keeps ON CONFLICT from reading as a join.
     row = f"({', '.join('?' * len(columns))})"
-    values = ", ".join([row] * rows)
-    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES {values} {on_conflict}"  # noqa: S608
+    taken = [*("?" * len(fixed)), *(f"column{number}" for number in range(1, len(columns) + 1))]
+    return (
+        f"INSERT INTO {table} ({', '.join([*fixed, *columns])}) SELECT {', '.join(taken)} "  # noqa: S608
+        f"FROM (VALUES {', '.join([row] * rows)}) WHERE true {on_conflict}"
+    )

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
-from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import bindparam, select
@@ -25,8 +24,6 @@ __all__ = ["RowAdding"]
 _NAME_IDS = select(MetricNameRow.name, MetricNameRow.name_id).where(
     MetricNameRow.name.in_(bindparam("names", expanding=True))
 )
-_PLAIN = ("job_key", "name_id", "step_number", "value")
-_MARKED = (*_PLAIN, "kind")
 
 
 class RowAdding(SummaryWriting):
@@ -59,20 +56,29 @@ class RowAdding(SummaryWriting):
             self._execute(self._insert(InputRow).values(values).on_conflict_do_nothing())
 
     def _add_checkpoints(self, job_key: int, columns: CheckpointColumns) -> None:
-        rows = [(job_key, *row) for row in columns.rows]
-        self._rows(CheckpointRow, ("job_key", "step_number", "created_at", "extra", "digest"), rows)
+        rows: dict[str, Sequence[Any]] = {
+            "step_number": columns.steps,
+            "created_at": columns.times,
+            "digest": columns.digests,
+        }
+        if any(columns.extras):
+            rows["extra"] = columns.extras
+        if columns.steps:
+            self._columns_of_rows(CheckpointRow, {"job_key": job_key}, [({}, rows)])
         self._add_series(job_key, columns.series)
 
     def _add_series(self, job_key: int, series: Mapping[str, SeriesColumns]) -> None:
         name_ids = self._name_ids(series)
-        self._add_to_summaries(job_key, {name_ids[name]: columns for name, columns in series.items()})
-        for name, name_id in sorted(name_ids.items(), key=lambda item: item[1]):
-            columns = series[name]
-            keys = (repeat(job_key), repeat(name_id), columns.steps, columns.values)
-            if columns.kinds is None:
-                self._rows(MetricRow, _PLAIN, list(zip(*keys, strict=False)))
-            else:
-                self._rows(MetricRow, _MARKED, list(zip(*keys, columns.kinds, strict=False)))
+        by_id = {name_ids[name]: series[name] for name in sorted(series, key=name_ids.__getitem__)}
+        self._add_to_summaries(job_key, by_id)
+        blocks = []
+        for name_id, columns in by_id.items():
+            rows: dict[str, Sequence[Any]] = {"step_number": columns.steps, "value": columns.values}
+            if columns.kinds is not None:
+                rows["kind"] = columns.kinds
+            blocks.append(({"name_id": name_id}, rows))
+        if blocks:
+            self._columns_of_rows(MetricRow, {"job_key": job_key}, blocks)
 
     def _name_ids(self, names: Iterable[str]) -> dict[str, int]:
         """Give the ids of metric names, adding those that no job had yet."""

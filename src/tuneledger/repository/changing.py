@@ -140,8 +140,8 @@ class JobChanging(RowAdding):
         """Give the stored digests of the steps that ``columns`` span, or of ``every`` step."""
         if every:
             first, last = 0, 2**63 - 1
-        elif columns.rows:
-            first, last = columns.rows[0].step_number, columns.rows[-1].step_number
+        elif columns.steps:
+            first, last = columns.steps[0], columns.steps[-1]
         else:
             return {}
         bounds = {"job_key": job_key, "first_step": first, "last_step": last}
@@ -160,11 +160,11 @@ class JobChanging(RowAdding):
         merged = Merged()
         added: set[int] = set()
         differing: dict[int, int] = {}
-        for row in columns.rows:
-            if row.step_number not in stored:
-                added.add(row.step_number)
-            elif stored[row.step_number] != row.digest:
-                differing[row.step_number] = row.digest
+        for step, digest in zip(columns.steps, columns.digests, strict=True):
+            if step not in stored:
+                added.add(step)
+            elif stored[step] != digest:
+                differing[step] = digest
             else:
                 merged.unchanged += 1
         if not added and not differing:
@@ -174,7 +174,7 @@ class JobChanging(RowAdding):
             self._change_checkpoints(job_key, given, stored, decisions, merged, newer=newer)
         if added:
             fresh = columns
-            if len(added) < len(columns.rows):
+            if len(added) < len(columns.steps):
                 fresh = checkpoint_columns(c for c in checkpoints if c.step_number in added)
             self._add_checkpoints(job_key, fresh)
             merged.added = len(added)
@@ -216,8 +216,7 @@ class JobChanging(RowAdding):
                 for row in columns.rows
             ],
         )
-        for row in columns.rows:
-            merged.digest ^= digests[row.step_number] ^ row.digest
+        merged.digest ^= job_digest(columns.digest, *(digests[step] for step in columns.steps))
         self._change_values(job_key, stored, targets, merged)
 
     def _change_values(
@@ -269,7 +268,7 @@ class JobChanging(RowAdding):
     def _drop_steps(
         self, job_key: int, digests: Mapping[int, int], columns: CheckpointColumns, merged: Merged
     ) -> None:
-        gone = sorted(digests.keys() - {row.step_number for row in columns.rows})
+        gone = sorted(digests.keys() - set(columns.steps))
         if not gone:
             return
         names = sorted(self._names_of(job_key))

@@ -99,14 +99,14 @@ class JobWriting(JobChanging):
                     return SaveReport(
                         job.job_id,
                         created=True,
-                        added=len(parts.columns.rows),
+                        added=len(parts.columns.steps),
                         events_added=len(parts.events),
                         states_added=len(parts.states),
                         wrote=True,
                     )
                 continue  # another writer inserted it meanwhile, and has committed
             if stored["digest"] == parts.digest:
-                return SaveReport(job.job_id, unchanged=len(parts.columns.rows))
+                return SaveReport(job.job_id, unchanged=len(parts.columns.steps))
             locked = self._lock(stored["job_key"])
             if locked is None:
                 continue  # deleted meanwhile

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.orm import aliased
 
-from tuneledger.engine import insert_rows
+from tuneledger.engine import insert_columns, insert_rows
 from tuneledger.repository.checkpoints import CheckpointQueries
 from tuneledger.tables import SUMMARY_COLUMNS, JobMetricRow, MetricRow
 
@@ -109,6 +109,14 @@ class SummaryWriting(CheckpointQueries):
         on_conflict: str = "",
     ) -> None:
         insert_rows(self._connection, row_class, columns, rows, schema=self._schema, on_conflict=on_conflict)
+
+    def _columns_of_rows(
+        self,
+        row_class: type[DeclarativeBase],
+        shared: Mapping[str, Any],
+        blocks: Iterable[tuple[Mapping[str, Any], Mapping[str, Sequence[Any]]]],
+    ) -> None:
+        insert_columns(self._connection, row_class, shared, blocks, schema=self._schema)
 
     def _add_to_summaries(self, job_key: int, series: Mapping[int, SeriesColumns]) -> None:
         """Take in new steps, given by name_id."""
