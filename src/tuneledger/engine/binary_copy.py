@@ -1,7 +1,7 @@
 """Rows in the binary format of PostgreSQL's COPY.
 
-The driver's own ``write_row`` looks up how to dump each value, at ten times the cost; here a column's type says it
-once for all rows. https://www.postgresql.org/docs/current/sql-copy.html, "Binary Format".
+The driver's own ``write_row`` looks up how to dump each value, at ten times the cost; here a column's type
+says it once. https://www.postgresql.org/docs/current/sql-copy.html, "Binary Format".
 """
 
 from __future__ import annotations
