@@ -42,7 +42,8 @@ class SavingConformance(Conformance):
         late = archive.save(job(revision=1, checkpoints=[checkpoint(1, {"train_loss": 0.1})]))
         assert [change.field for change in late.kept] == ["metrics.train_loss"]
         newer = archive.save(job(revision=3, checkpoints=[checkpoint(1, {"train_loss": 0.3})]))
-        assert [change.new for change in newer.changed] == [0.3]
+        values = [change.new for change in newer.changed if change.step_number is not None]
+        assert values == [0.3]
         with archive.read() as repository:
             assert repository.checkpoint("job-1", 1).metrics.train_loss == 0.3
 
