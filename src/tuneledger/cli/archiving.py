@@ -87,7 +87,8 @@ def archive(
                 if not outcome.skipped:
                     _print_outcome(outcome)
     if counts["skipped"]:
-        log.info("%d files of no known format were skipped (--verbose names them)", counts["skipped"])
+        skipped = presenting.counted(counts["skipped"], "file")
+        log.info("skipped %s of no known format (--verbose names them)", skipped)
     if not counts["archived"] and not counts["refused"]:
         log.error("nothing was archived: no file of a known format")
     if counts["refused"] or not counts["archived"]:
@@ -119,7 +120,7 @@ def _progress() -> Iterator[Callable[[str], None]]:
 
 
 def _print_outcome(outcome: Outcome) -> None:
-    from tuneledger.cli.presenting import print_line, printable
+    from tuneledger.cli.presenting import counted, print_line, printable
 
     if outcome.reports or outcome.error is None:
         print_line(f"{printable(outcome.name)}: {outcome.format}: {_summary(outcome.reports)}")
@@ -137,13 +138,16 @@ def _print_outcome(outcome: Outcome) -> None:
         )
         print_line(f"  {printable(place)}: {_shown(change.old)} -> {_shown(change.new)}")
     if len(changes) > _CHANGES_SHOWN:
-        print_line(f"  and {len(changes) - _CHANGES_SHOWN} more changed values; --json gives them all")
+        more = counted(len(changes) - _CHANGES_SHOWN, "more changed value")
+        print_line(f"  and {more}; --json gives them all")
     if outcome.error is not None:
         log.error("%s", outcome.error)
 
 
 def _summary(reports: list[SaveReport]) -> str:
     """Say what became of the jobs of one input."""
+    from tuneledger.cli.presenting import counted
+
     if not reports:
         return "no jobs"
     created = sum(report.created for report in reports)
@@ -152,16 +156,16 @@ def _summary(reports: list[SaveReport]) -> str:
         told = [f"job {reports[0].job_id}", "new" if created else "unchanged" if same else "updated"]
     else:
         counts = ((created, "new"), (len(reports) - created - same, "updated"), (same, "unchanged"))
-        told = [f"{len(reports)} jobs", *(f"{count} {what}" for count, what in counts if count)]
-    counted = (
-        (sum(report.added for report in reports), "checkpoints added"),
-        (sum(len(report.changed) for report in reports), "values changed"),
-        (sum(len(report.kept) for report in reports), "values kept"),
-        (sum(report.removed for report in reports), "checkpoints removed"),
-        (sum(report.events_added for report in reports), "events added"),
-        (sum(report.events_removed for report in reports), "events removed"),
+        told = [counted(len(reports), "job"), *(f"{count} {what}" for count, what in counts if count)]
+    done = (
+        (sum(report.added for report in reports), "checkpoint", "added"),
+        (sum(len(report.changed) for report in reports), "value", "changed"),
+        (sum(len(report.kept) for report in reports), "value", "kept"),
+        (sum(report.removed for report in reports), "checkpoint", "removed"),
+        (sum(report.events_added for report in reports), "event", "added"),
+        (sum(report.events_removed for report in reports), "event", "removed"),
     )
-    return ", ".join([*told, *(f"{count} {what}" for count, what in counted if count)])
+    return ", ".join([*told, *(f"{counted(count, thing)} {what}" for count, thing, what in done if count)])
 
 
 def _shown(value: Any) -> str:

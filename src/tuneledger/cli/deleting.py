@@ -21,16 +21,16 @@ def delete(
     schema: Schema = None,
 ) -> None:
     """Delete jobs with all that belongs to them, all of them or none."""
-    from tuneledger.cli.presenting import print_line
+    from tuneledger.cli.presenting import counted, print_line
 
     with open_archive(db, schema, write=True) as archive:
         with archive.read() as repository:
             found = dict.fromkeys(map(repository.job_id, jobs))
             checkpoints = sum(map(repository.count_checkpoints, found))
-        if not confirmed(f"Delete {', '.join(found)} with {checkpoints} checkpoints?", yes=yes):
+        if not confirmed(f"Delete {', '.join(found)} with {counted(checkpoints, 'checkpoint')}?", yes=yes):
             log.error("nothing was deleted")
             raise typer.Exit(exit_codes.REFUSED)
         with archive.write() as repository:
             deleted = {job_id: repository.delete_job(job_id) for job_id in found}
     for job_id, count in deleted.items():
-        print_line(f"deleted {job_id} with {count} checkpoints")
+        print_line(f"deleted {job_id} with {counted(count, 'checkpoint')}")

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Column",
     "checkpoint_value",
+    "counted",
     "curve",
     "number",
     "print_csv",
@@ -162,6 +163,11 @@ def printing_json_list(
 
 def _member(key: str, value: object) -> str:
     return f"{json.dumps(key)}: {json.dumps(json_value(value), allow_nan=False)}"
+
+
+def counted(count: int, thing: str) -> str:
+    """Say how many there are of something: 1 checkpoint, 2 checkpoints."""
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
 
 
 def time(seconds: int | None) -> str:
