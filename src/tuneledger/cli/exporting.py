@@ -64,6 +64,7 @@ def _written(output: str | None) -> Iterator[TextIO]:
         with target.open("w", encoding="utf-8") as file:
             yield file
         return
+    target = target.resolve()  # what a link points to is replaced, not the link
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:

@@ -195,25 +195,26 @@ def checkpoint_value(checkpoint: CheckpointOut) -> dict[str, Any]:
 
 
 def curve(steps: Sequence[int], values: Sequence[float], width: int) -> str:
-    """Draw numbers over their steps in one line of at most ``width`` characters.
+    """Draw finite numbers over their steps in one line of at most ``width`` characters.
 
-    Where several fall on one character the one furthest from the middle of all is drawn, so that a spike
+    Where several fall on one character the one furthest from the median of all is drawn, so that a spike
     shows. A stretch of steps without any stays blank.
     """
     if not values:
         return ""
-    low, high = min(values), max(values)
-    middle = low / 2 + high / 2
-    shown: dict[int, float] = {}
-    span = max(steps[-1] - steps[0], 1)
+    # Halved where the range of values is wider than a double.
+    factor = 0.5 if math.isinf(max(values) - min(values)) else 1.0
+    scaled = [value * factor for value in values]
+    low, middle, high = min(scaled), sorted(scaled)[len(scaled) // 2], max(scaled)
     places = min(width, len(values)) - 1
-    for step, value in zip(steps, values, strict=True):
-        place = (step - steps[0]) * places // span
+    stretch = max(steps[-1] - steps[0], 1)
+    shown: dict[int, float] = {}
+    for step, value in zip(steps, scaled, strict=True):
+        place = (step - steps[0]) * places // stretch
         if place not in shown or abs(value - middle) > abs(shown[place] - middle):
             shown[place] = value
-    # Halved, for the whole range of doubles is wider than a double.
-    scale = (high / 2 - low / 2) or 1.0
+    height, top = (high - low) or 1.0, len(_BARS) - 1
     return "".join(
-        _BARS[round((shown[place] / 2 - low / 2) / scale * (len(_BARS) - 1))] if place in shown else " "
+        _BARS[round((shown[place] - low) / height * top)] if place in shown else " "
         for place in range(max(shown) + 1)
     )
