@@ -82,6 +82,12 @@ def test_a_format_by_name(sqlite_url: str, command: Run) -> None:
     assert "mistral" in unknown.err
 
 
+def test_an_input_without_jobs(sqlite_url: str, command: Run) -> None:
+    """An empty list is what it is said to be, and adds nothing."""
+    ended = command("archive", "-", "--format", "mistral", "--db", sqlite_url, stdin=b"[]")
+    assert (ended.code, ended.out) == (0, "<stdin>: mistral: no jobs\n")
+
+
 def test_a_name_that_is_no_text(sqlite_url: str, command: Run, tmp_path: Path) -> None:
     """A file's name may be any bytes; the record of where a job came from is text."""
     path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff\x1b[31m.json"))

@@ -294,6 +294,12 @@ def test_odd_values_as_csv(odd: str, command: Run) -> None:
     assert command("jobs", "--db", odd, "--csv").out.splitlines()[1].startswith("'=cmd,[red],")
 
 
+def test_odd_values_in_a_table(odd: str, command: Run) -> None:
+    """People see each of null, NaN, not evaluated and absent as what it is."""
+    out = command("checkpoints", "=cmd", "-m", "eval_loss", "--db", odd).out
+    assert [line.split()[-1] for line in out.splitlines()] == ["eval_loss", "2", "nan", "null", "evaluated"]
+
+
 def test_odd_text_on_a_terminal(odd: str, command: Run) -> None:
     """Text from a provider neither styles nor steers the terminal."""
     out = command("jobs", "--db", odd).out

@@ -87,12 +87,11 @@ def test_outcomes_as_they_happen(database_url: str, tmp_path: Path) -> None:
 
 
 def test_outcomes_of_a_folder(sqlite_url: str, tmp_path: Path) -> None:
-    """A file of no known format is skipped where it lay in a folder; a broken record is an error even there."""
+    """Of unknown format is skipped where it lay in a folder; a broken record is an error even there."""
     (tmp_path / "run").mkdir()
     (tmp_path / "run/notes.txt").write_text("notes")
-    (tmp_path / "run/record.json").write_text(
-        '{"id": "x", "training_files": [], "created_at": -1, "status": "RUNNING"}'
-    )
+    record = {"id": "x", "training_files": [], "created_at": -1, "status": "RUNNING"}
+    (tmp_path / "run/record.json").write_text(json.dumps(record))
     with Archive(sqlite_url) as archive:
         notes, broken = archive_paths(archive, [str(tmp_path / "run")])
         (named,) = archive_paths(archive, [str(tmp_path / "run/notes.txt")])

@@ -154,8 +154,6 @@ def _message(error: BaseException) -> str:
             message = "stopped"
         case BrokenPipeError():
             message = ""
-        case UnicodeEncodeError():  # standard output takes anything, so it is the shell's bytes
-            message = "an argument is not text in this system's encoding"
         case OSError():
             message = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
         case _:

@@ -62,7 +62,6 @@ _OF_ERRORS: Final[tuple[tuple[type[BaseException], int], ...]] = (
     (KeyboardInterrupt, INTERRUPTED),
     (typer.Abort, INTERRUPTED),
     (BrokenPipeError, PIPE_CLOSED),
-    (UnicodeEncodeError, USAGE),
     (OSError, REFUSED),
 )
 
