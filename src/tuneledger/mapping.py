@@ -40,6 +40,7 @@ __all__ = [
     "JobContent",
     "Kind",
     "SeriesColumns",
+    "StoredSeries",
     "checkpoint_columns",
     "checkpoints_from",
     "event_from",
@@ -51,6 +52,7 @@ __all__ = [
     "metric_from",
     "metric_values",
     "state_digest",
+    "stored_digests",
 ]
 
 P = ParamSpec("P")
@@ -142,6 +144,14 @@ class CheckpointValues(NamedTuple):
     created_at: int
     extra: str | None
     digest: int
+
+
+class StoredSeries(NamedTuple):
+    """The rows of one metric as columns, in step order."""
+
+    steps: tuple[int, ...]
+    values: tuple[float | None, ...]
+    kinds: tuple[int | None, ...]
 
 
 @dataclass(slots=True)
@@ -291,12 +301,7 @@ def _add_shape(shape: _Shape, columns: CheckpointColumns) -> None:
         kinds.append(column_kinds)
         _extend_series(columns.series, name, shape.steps, values, column_kinds)
     contents = _contents(names, kinds, shape.steps, shape.times, plain)
-    if any(shape.extras):
-        contents = [
-            content if extra is None else content + extra.encode()
-            for content, extra in zip(contents, shape.extras, strict=True)
-        ]
-    columns.digests += _digests(contents)
+    columns.digests += _digests(_with_extras(contents, shape.extras))
     columns.steps += shape.steps
     columns.times += shape.times
     columns.extras += shape.extras
@@ -338,6 +343,53 @@ def _digests(contents: Iterable[bytes]) -> list[int]:
     """Give what `_digest` gives of each."""
     hashed = [blake2b(content, digest_size=8).digest() for content in contents]
     return [number >> 1 for number in Struct(f">{len(hashed)}Q").unpack(b"".join(hashed))]
+
+
+def _with_extras(contents: Iterable[bytes], extras: Sequence[str | None]) -> Iterable[bytes]:
+    if not any(extras):
+        return contents
+    return [
+        content if extra is None else content + extra.encode()
+        for content, extra in zip(contents, extras, strict=True)
+    ]
+
+
+def stored_digests(
+    rows: Sequence[tuple[int, int, str | None]], series: Mapping[str, StoredSeries]
+) -> list[int]:
+    """Compute the digests of stored checkpoints from what is stored, without making models of it.
+
+    ``rows`` are (step, created_at, extra) in step order. Values at other steps count for nothing.
+    """
+    if not rows:
+        return []
+    steps, times, extras = zip(*rows, strict=True)
+    names = sorted(series)
+    if all(series[name].steps == steps for name in names):
+        kinds = [list(series[name].kinds) if any(series[name].kinds) else None for name in names]
+        plain = [
+            [value or 0.0 for value in series[name].values]
+            if marked
+            else cast("Sequence[float]", series[name].values)
+            for name, marked in zip(names, kinds, strict=True)
+        ]
+        return _digests(_with_extras(_contents(names, kinds, steps, times, plain), extras))
+    at_step: dict[int, list[tuple[str, float | None, int | None]]] = {step: [] for step in steps}
+    for name in names:
+        for step, value, kind in zip(*series[name], strict=True):
+            if step in at_step:
+                at_step[step].append((name, value, kind))
+    contents: list[bytes] = []
+    for step, created_at, _ in rows:
+        found = at_step[step]
+        contents += _contents(
+            [name for name, _, _ in found],
+            [[kind] for _, _, kind in found],
+            [step],
+            [created_at],
+            [[value or 0.0] for _, value, _ in found],
+        )
+    return _digests(_with_extras(contents, extras))
 
 
 def _prefix(names: Iterable[str], kinds: Iterable[int | None]) -> bytes:

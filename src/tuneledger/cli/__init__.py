@@ -18,6 +18,7 @@ import typer
 
 from tuneledger.cli import (
     archiving,
+    copying,
     deleting,
     demonstration,
     exit_codes,
@@ -41,6 +42,7 @@ _MODULES: Final = (
     reading,
     showing,
     exporting,
+    copying,
     deleting,
     publishing,
     schema_commands,

@@ -1,7 +1,9 @@
 """Every query of the archive, keyed by job and step: `CheckpointRepository`, one noun a module."""
 
 from tuneledger.repository.checkpoints import CheckpointQueries
-from tuneledger.repository.jobs import JobQueries
+from tuneledger.repository.copying import JobToCopy, RowCopying
+from tuneledger.repository.digests import DigestQueries, Proof
+from tuneledger.repository.jobs import JobFilters, JobQueries
 from tuneledger.repository.records import (
     ABSENT,
     Change,
@@ -24,9 +26,12 @@ __all__ = [
     "CheckpointRepository",
     "Input",
     "InputRecord",
+    "JobFilters",
     "JobPage",
     "JobSummary",
+    "JobToCopy",
     "OnConflict",
+    "Proof",
     "SaveReport",
     "Series",
     "SeriesSummary",
@@ -34,7 +39,9 @@ __all__ = [
 ]
 
 
-class CheckpointRepository(JobWriting, JobQueries, CheckpointQueries, SeriesQueries):
+class CheckpointRepository(
+    RowCopying, JobWriting, DigestQueries, JobQueries, CheckpointQueries, SeriesQueries
+):
     """The archive behind one SQLAlchemy session: models in, models out. It never commits.
 
     Not to be shared between threads: one session, one repository each. Everything read in one

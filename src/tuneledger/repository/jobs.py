@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from sqlalchemy import and_, bindparam, exists, func, or_, select
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from tuneledger.models import Event, Job
 
-__all__ = ["JobQueries"]
+__all__ = ["JobFilters", "JobQueries", "narrowed"]
 
 _JOB = select(JobRow.__table__).where(JobRow.job_id == bindparam("job_id"))
 _EVENTS = select(EventRow.name, EventRow.created_at, EventRow.data).where(
@@ -64,6 +64,22 @@ _SUMMARY = select(
 )
 
 
+class JobFilters(TypedDict, total=False):
+    """Which jobs: filters are exact, all must hold, None is as good as left out."""
+
+    provider: str | None
+    model: str | None
+    status: str | None
+    """As the provider spells it."""
+    created_from: int | None
+    """UNIX seconds, inclusive."""
+    created_to: int | None
+    """UNIX seconds, inclusive."""
+    input_name: str | None
+    """Jobs that an archived input of this name added to."""
+    input_sha256: str | None
+
+
 class JobQueries(CheckpointQueries):
     """Queries that answer with jobs and what belongs to a job as a whole."""
 
@@ -87,19 +103,7 @@ class JobQueries(CheckpointQueries):
     def _events(self, job_key: int) -> list[Event]:
         return [event_from(*row) for row in self._execute(_EVENTS, {"job_key": job_key})]
 
-    def jobs(
-        self,
-        *,
-        provider: str | None = None,
-        model: str | None = None,
-        status: str | None = None,
-        created_from: int | None = None,
-        created_to: int | None = None,
-        input_name: str | None = None,
-        input_sha256: str | None = None,
-        limit: int = 100,
-        page: str | None = None,
-    ) -> JobPage:
+    def jobs(self, *, limit: int = 100, page: str | None = None, **filters: Unpack[JobFilters]) -> JobPage:
         """Give a page of jobs, the newest ``created_at`` first, then as they were archived.
 
         Filters are exact and all must hold; the UNIX seconds are inclusive. ``input_name`` and
@@ -109,16 +113,7 @@ class JobQueries(CheckpointQueries):
         if limit < 1:
             raise InvalidArgument("limit is at least 1")
         limit = min(limit, _LARGEST_PAGE)
-        statement = _narrowed(
-            _SUMMARY,
-            provider=provider,
-            model=model,
-            status=status,
-            created_from=created_from,
-            created_to=created_to,
-            input_name=input_name,
-            input_sha256=input_sha256,
-        )
+        statement = narrowed(_SUMMARY, **filters)
         if page is not None:
             created_at, job_key = _place(page)
             statement = statement.where(
@@ -134,28 +129,9 @@ class JobQueries(CheckpointQueries):
         following = f"{shown[-1].created_at}-{shown[-1].job_key}" if len(rows) > limit else None
         return JobPage([JobSummary(*row[1:]) for row in shown], following)
 
-    def count_jobs(
-        self,
-        *,
-        provider: str | None = None,
-        model: str | None = None,
-        status: str | None = None,
-        created_from: int | None = None,
-        created_to: int | None = None,
-        input_name: str | None = None,
-        input_sha256: str | None = None,
-    ) -> int:
+    def count_jobs(self, **filters: Unpack[JobFilters]) -> int:
         """Count the jobs that `jobs` would give over all its pages."""
-        statement = _narrowed(
-            select(func.count()).select_from(JobRow),
-            provider=provider,
-            model=model,
-            status=status,
-            created_from=created_from,
-            created_to=created_to,
-            input_name=input_name,
-            input_sha256=input_sha256,
-        )
+        statement = narrowed(select(func.count()).select_from(JobRow), **filters)
         count: int = self._execute(statement).scalar_one()
         return count
 
@@ -173,35 +149,24 @@ class JobQueries(CheckpointQueries):
 _LARGEST_PAGE = 2**31
 
 
-def _narrowed(
-    statement: Select[*tuple[Any, ...]],
-    *,
-    provider: str | None,
-    model: str | None,
-    status: str | None,
-    created_from: int | None,
-    created_to: int | None,
-    input_name: str | None,
-    input_sha256: str | None,
-) -> Select[*tuple[Any, ...]]:
-    refuse_flawed(provider, model, status, input_name, input_sha256)
-    if provider is not None:
-        statement = statement.where(JobRow.provider == provider)
-    if model is not None:
-        statement = statement.where(JobRow.model == model)
-    if status is not None:
-        statement = statement.where(JobRow.status == status)
-    if created_from is not None:
+def narrowed(statement: Select[*tuple[Any, ...]], **filters: Unpack[JobFilters]) -> Select[*tuple[Any, ...]]:
+    """Hold a statement over ``jobs`` to those that pass every filter."""
+    refuse_flawed(filters.get("provider"), filters.get("model"), filters.get("status"))
+    refuse_flawed(filters.get("input_name"), filters.get("input_sha256"))
+    for name, column in (("provider", JobRow.provider), ("model", JobRow.model), ("status", JobRow.status)):
+        value = filters.get(name)
+        if value is not None:
+            statement = statement.where(column == value)
+    if (created_from := filters.get("created_from")) is not None:
         statement = statement.where(JobRow.created_at >= within_bigint(created_from))
-    if created_to is not None:
+    if (created_to := filters.get("created_to")) is not None:
         statement = statement.where(JobRow.created_at <= within_bigint(created_to))
-    if input_name is not None or input_sha256 is not None:
-        of_input = [InputRow.job_key == JobRow.job_key]
-        if input_name is not None:
-            of_input.append(InputRow.name == input_name)
-        if input_sha256 is not None:
-            of_input.append(InputRow.sha256 == input_sha256)
-        statement = statement.where(exists().where(*of_input))
+    columns = {"input_name": InputRow.name, "input_sha256": InputRow.sha256}
+    of_input = [
+        column == filters.get(name) for name, column in columns.items() if filters.get(name) is not None
+    ]
+    if of_input:
+        statement = statement.where(exists().where(InputRow.job_key == JobRow.job_key, *of_input))
     return statement
 
 

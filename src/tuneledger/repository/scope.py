@@ -85,6 +85,14 @@ class Scope:
         connection = self._connection
         return connection.execute(statement, parameters, execution_options=schema_options(self._schema))
 
+    def _fetched(self, statement: Executable, parameters: Any = None) -> Sequence[tuple[Any, ...]]:
+        """Give all rows as the driver's own tuples: for many, at half the price of SQLAlchemy's.
+
+        Both drivers give what our columns hold as it is; nothing is converted on the way.
+        """
+        with self._execute(statement, parameters) as result:
+            return result.cursor.fetchall()
+
     def _pairs(self, statement: Executable, parameters: Any = None) -> dict[Any, Any]:
         """Give the rows of a statement of two columns as a dict."""
         return dict(iter(self._execute(statement, parameters)))

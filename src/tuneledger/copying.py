@@ -1,0 +1,146 @@
+"""From one archive to another: whole jobs, in transactions of many rows, proved by digest at the end.
+
+Started again after it was stopped in whatever way, it goes on: a job whose digest is already there is not
+copied again. Memory is bounded by what a batch holds; a job too long for one is copied window by window.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Final, Unpack
+
+from tuneledger.errors import Conflict, InvalidArgument
+from tuneledger.repository import OnConflict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from tuneledger.archive import Archive
+    from tuneledger.repository import JobFilters, JobToCopy
+
+__all__ = ["CopyReport", "copy_jobs"]
+
+_JOBS_A_PAGE: Final = 500
+_ROWS_A_BATCH: Final = 100_000
+"""Rows in one transaction, unless a single job has more: enough to spread a commit's cost."""
+
+
+@dataclass(slots=True)
+class CopyReport:
+    """What a copy did so far. Counts are of jobs."""
+
+    copied: int = 0
+    rows: int = 0
+    """About how many rows the copied jobs have."""
+    unchanged: int = 0
+    """Jobs whose digest was there already."""
+    merged: int = 0
+    """Jobs that were there with other content, and now hold what both had (or, replaced, what came)."""
+    refused: list[Conflict] = field(default_factory=list)
+    proved: int = 0
+    """Jobs whose digest was computed again from what now is stored, and fits."""
+    unproved: list[str] = field(default_factory=list)
+    """Ids of jobs whose content does not fit their digest."""
+
+
+def copy_jobs(
+    source: Archive,
+    target: Archive,
+    *,
+    on_conflict: OnConflict | str = OnConflict.MERGE,
+    job_ids: Sequence[str] | None = None,
+    prove: bool = True,
+    progress: Callable[[CopyReport], None] = lambda _report: None,
+    **filters: Unpack[JobFilters],
+) -> CopyReport:
+    """Copy the jobs that pass all filters, or those of ``job_ids`` among them, with all that belongs to them.
+
+    Jobs go as rows, exactly as they are. One that is in ``target`` with other content is merged, kept,
+    refused or replaced, as a save does; a refusal does not keep the others from being copied. With
+    ``prove`` every job's digest is computed again at the end from what ``target`` then holds.
+    Raises `JobNotFound` for one of ``job_ids`` that ``source`` does not have.
+    """
+    try:
+        mode = OnConflict(on_conflict)
+    except ValueError:
+        raise InvalidArgument(f"on_conflict is one of {', '.join(OnConflict)}, not {on_conflict!r}") from None
+    report = CopyReport()
+    if job_ids is not None:
+        with source.read() as there:
+            for job_id in job_ids:
+                there.job_without_checkpoints(job_id)
+    pages = partial(_pages, source, job_ids, filters)
+    for page, row_counts in pages():
+        with target.read() as here:
+            digests = here.digests([job.job_id for job in page])
+        report.unchanged += sum(digests.get(job.job_id) == job.digest for job in page)
+        differing = [job for job in page if digests.get(job.job_id, job.digest) != job.digest]
+        for batch in _batches([job for job in page if job.job_id not in digests], row_counts):
+            with source.read() as there, target.write() as here:
+                copied = here.copy_new(there, [job.job_key for job in batch])
+            # Another writer may have brought a job since it was looked for.
+            differing += [job for job in batch if job.job_id not in copied]
+            report.copied += len(copied)
+            report.rows += sum(row_counts[job.job_key] for job in batch if job.job_id in copied)
+            progress(report)
+        for job in differing:
+            _copy_differing(source, target, job, mode, report)
+            progress(report)
+    if prove:
+        for page, _ in pages():
+            _prove(target, page, report)
+            progress(report)
+    return report
+
+
+def _pages(
+    source: Archive, job_ids: Sequence[str] | None, filters: JobFilters
+) -> Iterator[tuple[list[JobToCopy], Mapping[int, int]]]:
+    last = 0
+    while True:
+        with source.read() as there:
+            page = there.jobs_after(last, _JOBS_A_PAGE, job_ids=job_ids, **filters)
+            row_counts = there.row_counts([job.job_key for job in page])
+        if page:
+            yield page, row_counts
+        if len(page) < _JOBS_A_PAGE:
+            return
+        last = page[-1].job_key
+
+
+def _batches(jobs: Sequence[JobToCopy], row_counts: Mapping[int, int]) -> Iterator[list[JobToCopy]]:
+    batch: list[JobToCopy] = []
+    rows = 0
+    for job in jobs:
+        if batch and rows + row_counts[job.job_key] > _ROWS_A_BATCH:
+            yield batch
+            batch, rows = [], 0
+        batch.append(job)
+        rows += row_counts[job.job_key]
+    if batch:
+        yield batch
+
+
+def _copy_differing(
+    source: Archive, target: Archive, job: JobToCopy, mode: OnConflict, report: CopyReport
+) -> None:
+    try:
+        with source.read() as there, target.write() as here:
+            if mode is OnConflict.REPLACE:
+                here.copy_replacing(there, job)
+            else:
+                here.copy_merging(there, job, mode)
+    except Conflict as refusal:
+        report.refused.append(refusal)
+    else:
+        report.merged += 1
+
+
+def _prove(target: Archive, jobs: Sequence[JobToCopy], report: CopyReport) -> None:
+    with target.read() as here:
+        for job in jobs:
+            if here.proof(job.job_id).holds:
+                report.proved += 1
+            else:
+                report.unproved.append(job.job_id)

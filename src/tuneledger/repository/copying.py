@@ -1,0 +1,193 @@
+"""Rows from one archive to another as they are: also what no model carries, and without making models.
+
+Every table with a job key is copied, so that a table a later release adds is copied too. Keys of jobs and
+ids of metric names are those of the other archive and are exchanged on the way.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Unpack
+
+from sqlalchemy import bindparam, func, select, tuple_
+
+from tuneledger.errors import DatabaseDamaged
+from tuneledger.repository.changing import Merged
+from tuneledger.repository.digests import DigestQueries
+from tuneledger.repository.jobs import JobFilters, narrowed
+from tuneledger.repository.records import OnConflict
+from tuneledger.repository.saving import JobWriting
+from tuneledger.repository.scope import portions
+from tuneledger.tables import (
+    Base,
+    CheckpointRow,
+    EventRow,
+    JobDigestRow,
+    JobMetricRow,
+    JobRow,
+    MetricNameRow,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from sqlalchemy import Table
+
+__all__ = ["JobToCopy", "RowCopying"]
+
+_ROWS_A_WINDOW: Final = 50_000
+"""Rows of one table that are in memory at once."""
+
+_CLASSES: Final = {mapper.local_table: mapper.class_ for mapper in Base.registry.mappers}
+# Parents first, as foreign keys ask.
+_TABLES_OF_A_JOB: Final = tuple(
+    table for table in Base.metadata.sorted_tables if "job_key" in table.c and table is not JobRow.__table__
+)
+_DIGESTS = (
+    select(JobRow.job_id, JobDigestRow.digest)
+    .join(JobDigestRow, JobDigestRow.job_key == JobRow.job_key)
+    .where(JobRow.job_id.in_(bindparam("job_ids", expanding=True)))
+)
+_COUNTS = tuple(
+    select(row_class.job_key, func.count())
+    .where(row_class.job_key.in_(bindparam("job_keys", expanding=True)))
+    .group_by(row_class.job_key)
+    for row_class in (CheckpointRow, JobMetricRow, EventRow)
+)
+_NAMES = (
+    select(MetricNameRow.name_id, MetricNameRow.name)
+    .join(JobMetricRow, JobMetricRow.name_id == MetricNameRow.name_id)
+    .where(JobMetricRow.job_key.in_(bindparam("job_keys", expanding=True)))
+    .distinct()
+)
+
+
+class JobToCopy(NamedTuple):
+    """A job of the archive that is copied from."""
+
+    job_key: int
+    job_id: str
+    digest: int
+
+
+class RowCopying(JobWriting, DigestQueries):
+    """Copying jobs between archives, each side by a repository of its own."""
+
+    def jobs_after(
+        self,
+        job_key: int,
+        limit: int,
+        *,
+        job_ids: Sequence[str] | None = None,
+        **filters: Unpack[JobFilters],
+    ) -> list[JobToCopy]:
+        """Give the jobs after one, as they were archived; 0 begins. The filters are those of `jobs`."""
+        statement = narrowed(
+            select(JobRow.job_key, JobRow.job_id, JobDigestRow.digest).join(
+                JobDigestRow, JobDigestRow.job_key == JobRow.job_key
+            ),
+            **filters,
+        )
+        if job_ids is not None:
+            statement = statement.where(JobRow.job_id.in_(job_ids))
+        rows = self._execute(statement.where(JobRow.job_key > job_key).order_by(JobRow.job_key).limit(limit))
+        return [JobToCopy(*row) for row in rows]
+
+    def digests(self, job_ids: Sequence[str]) -> dict[str, int]:
+        """Give the digests of those of these jobs that are stored."""
+        found: dict[str, int] = {}
+        for some in portions(job_ids):
+            found.update(self._pairs(_DIGESTS, {"job_ids": some}))
+        return found
+
+    def row_counts(self, job_keys: Sequence[int]) -> dict[int, int]:
+        """Give about how many rows each job has, no fewer than there are."""
+        checkpoints, series, events = (self._pairs(counts, {"job_keys": job_keys}) for counts in _COUNTS)
+        return {
+            key: checkpoints.get(key, 0) * (1 + series.get(key, 0)) + events.get(key, 0) for key in job_keys
+        }
+
+    def copy_new(self, source: RowCopying, job_keys: Sequence[int]) -> set[str]:
+        """Copy jobs of ``source`` that are not here; give the ids of those that were copied.
+
+        A job that another writer brought meanwhile is left as it is.
+        """
+        found = source._execute(
+            select(JobRow.__table__).where(JobRow.job_key.in_(job_keys)).order_by(JobRow.job_key)
+        ).mappings()
+        theirs = {row["job_id"]: dict(row) for row in found}
+        keys_there = {job_id: row.pop("job_key") for job_id, row in theirs.items()}
+        if not theirs:
+            return set()
+        inserting = self._insert(JobRow).on_conflict_do_nothing(index_elements=["job_id"])
+        keys_here = self._pairs(inserting.returning(JobRow.job_id, JobRow.job_key), list(theirs.values()))
+        keys = {keys_there[job_id]: keys_here[job_id] for job_id in keys_here}
+        names = source._pairs(_NAMES, {"job_keys": list(keys)})
+        ids_here = self._name_ids(names.values())
+        name_ids = {name_id: ids_here[name] for name_id, name in names.items()}
+        for table in _TABLES_OF_A_JOB:
+            columns = [column.name for column in table.c]
+            for rows in source._windows_of(table, list(keys)):
+                if rows:
+                    block = _exchanged(columns, rows, keys, name_ids)
+                    self._columns_of_rows(_CLASSES[table], {}, [({}, block)])
+        return set(keys_here)
+
+    def copy_replacing(self, source: RowCopying, job: JobToCopy) -> None:
+        """Make a job here exactly what it is in ``source``."""
+        self.delete_job(job.job_id)
+        self.copy_new(source, [job.job_key])
+
+    def copy_merging(self, source: RowCopying, job: JobToCopy, on_conflict: OnConflict) -> None:
+        """Merge a job of ``source`` into the one here, as `save` does, in constant memory.
+
+        Raises `Conflict` as `save` does.
+        """
+        bare = source.job_without_checkpoints(job.job_id)
+        self.save(bare, on_conflict=on_conflict)
+        for window in source._windows(job.job_id):
+            self.save(bare.model_copy(update={"checkpoints": window}), on_conflict=on_conflict)
+        key = self._job_key(job.job_id)
+        locked, merged = self._lock(key), Merged()
+        states = {(state.revision, state.status) for state in source.states(job.job_id)}
+        self._merge_states(key, states, merged, replace=False)
+        self._set_digest(key, locked, merged)
+        self._add_inputs(key, source.inputs(job.job_id))
+
+    def _windows_of(self, table: Table, job_keys: Sequence[int]) -> Iterator[Sequence[tuple[Any, ...]]]:
+        """Give the rows of jobs in key order: of one job window by window, of several at once."""
+        key = list(table.primary_key)
+        several = select(table).where(table.c.job_key.in_(job_keys)).order_by(*key)
+        if len(job_keys) > 1 or len(key) == 1:
+            yield self._fetched(several)
+            return
+        # Within one job the rest of the key says how far it is.
+        rest = key[1:]
+        places = [list(table.c).index(column) for column in rest]
+        first = select(table).where(table.c.job_key == job_keys[0]).order_by(*rest).limit(_ROWS_A_WINDOW)
+        rows = self._fetched(first)
+        while rows:
+            yield rows
+            if len(rows) < _ROWS_A_WINDOW:
+                return
+            last = tuple(rows[-1][place] for place in places)
+            rows = self._fetched(first.where(tuple_(*rest) > tuple_(*last)))
+
+
+def _exchanged(
+    columns: Sequence[str],
+    rows: Sequence[tuple[Any, ...]],
+    keys: Mapping[int, int],
+    name_ids: Mapping[int, int],
+) -> dict[str, Sequence[Any]]:
+    """Give rows as columns, with this archive's keys."""
+    by_name: dict[str, Sequence[Any]] = dict(zip(columns, zip(*rows, strict=True), strict=True))
+    try:
+        for name, of in (("job_key", keys), ("name_id", name_ids)):
+            if name in by_name:
+                by_name[name] = [of[value] for value in by_name[name]]
+    except KeyError as error:
+        raise DatabaseDamaged(
+            f"metric values stand under name_id {error.args[0]}, which is no series of their job; "
+            f"`tuneledger verify` tells what is still whole"
+        ) from None
+    return by_name

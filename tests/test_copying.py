@@ -1,0 +1,285 @@
+import json
+import math
+import os
+import pty
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select, text
+
+from tuneledger import NOT_EVALUATED, Archive, Event, Input, copying
+from tuneledger.cli import run
+from tuneledger.copying import copy_jobs
+from tuneledger.errors import DatabaseDamaged, InvalidArgument, JobNotFound
+from tuneledger.repository import copying as row_copying
+from tuneledger.tables import Base
+from tuneledger.testing import checkpoint, checkpoints, job
+
+KILLS = 20 if os.environ.get("TUNELEDGER_LONG") == "1" else 4
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Iterator[Archive]:
+    """An archive with all that a model does not carry: older fields, states, inputs, equal events."""
+    with Archive(tmp_path / "source.db") as archive:
+        archive.save(
+            job(
+                "rich",
+                status="QUEUED",
+                model="m",
+                revision=1,
+                document={"only": "the first payload had it"},
+                events=[Event(name="twice", created_at=5), Event(name="twice", created_at=5)],
+            ),
+            inputs=[Input("first.json", "conformance", 3, "aa")],
+        )
+        values = {
+            "a": math.nan,
+            "b": -0.0,
+            "c": None,
+            "valid_loss": NOT_EVALUATED,
+            "d": math.inf,
+            "huge": 2**63 + 1,
+        }
+        archive.save(
+            job(
+                "rich",
+                status="SUCCESS",
+                revision=2,
+                checkpoints=[*checkpoints(30), checkpoint(1000, values, kept="as it came")],
+            ),
+            inputs=[Input("second.json", "conformance", 4, "bb")],
+        )
+        archive.save(job("bare", created_at=7))
+        for number in range(20):
+            archive.save(job(f"job-{number:02}", model="n", checkpoints=checkpoints(5)))
+        yield archive
+
+
+def contents(archive: Archive) -> dict[str, list[tuple[Any, ...]]]:
+    """Every row of every table, with ids in place of keys and names in place of their numbers."""
+    found = {}
+    with archive.read() as repository:
+        jobs, names = Base.metadata.tables["jobs"], Base.metadata.tables["metric_names"]
+        ids = {row.job_key: row.job_id for row in repository._execute(select(jobs))}
+        named = {row.name_id: row.name for row in repository._execute(select(names))}
+        for name, table in Base.metadata.tables.items():
+            if table is names:
+                continue
+            exchanged = {"job_key": ids, "name_id": named}
+            rows = [
+                tuple(repr(exchanged.get(column, {}).get(value, value)) for column, value in row.items())
+                for row in repository._execute(select(table)).mappings()
+            ]
+            found[name] = sorted(rows)
+    return found
+
+
+def test_copy_carries_every_row(source: Archive, database_url: str, tmp_path: Path) -> None:
+    """There and back again every table holds the same rows: older fields, states, inputs and all."""
+    assert any(row[-2] != "None" for row in contents(source)["jobs"]), "no older fields to be carried"
+    with Archive(database_url) as there, Archive(tmp_path / "back.db") as back:
+        report = copy_jobs(source, there)
+        assert (report.copied, report.proved, report.unproved) == (22, 22, [])
+        assert contents(there) == contents(source)
+        copy_jobs(there, back)
+        assert contents(back) == contents(source)
+        # Name by name: the ids are drawn by each archive for itself.
+        with source.read() as one, back.read() as other:
+            assert other.job("rich") == one.job("rich")
+            assert [found.job_id for found in other.jobs().jobs] == [
+                found.job_id for found in one.jobs().jobs
+            ]
+
+
+def test_long_job_goes_by_windows(
+    source: Archive, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job with more rows than a window holds is copied whole, each row once."""
+    monkeypatch.setattr(row_copying, "_ROWS_A_WINDOW", 7)
+    monkeypatch.setattr(copying, "_ROWS_A_BATCH", 10)
+    with Archive(database_url) as there:
+        copy_jobs(source, there)
+        assert contents(there) == contents(source)
+
+
+def test_second_copy_writes_nothing(source: Archive, database_url: str) -> None:
+    """Jobs whose digest is there are left alone, and proved all the same."""
+    with Archive(database_url) as there:
+        copy_jobs(source, there)
+        report = copy_jobs(source, there)
+    assert (report.copied, report.merged, report.unchanged, report.proved) == (0, 0, 22, 22)
+
+
+def test_grown_jobs_are_merged(source: Archive, database_url: str) -> None:
+    """What came to a job since it was copied is added, with its states and inputs, whatever its length."""
+    with Archive(database_url) as there:
+        copy_jobs(source, there)
+        grown = [checkpoint(step, {f"m{step % 200}": 1.0}) for step in range(2000, 2900)]
+        archived = Input("third.json", "conformance", 5, "cc")
+        source.save(job("rich", status="REOPENED", revision=3, checkpoints=grown[:800]), inputs=[archived])
+        source.save(job("rich", status="DONE", revision=4, checkpoints=grown[800:]))
+        report = copy_jobs(source, there)
+        assert (report.merged, report.unchanged, report.proved) == (1, 21, 22)
+        with source.read() as one, there.read() as other:
+            assert other.job("rich") == one.job("rich")
+            assert other.states("rich") == one.states("rich")
+            assert [found.name for found in other.inputs("rich")] == [
+                found.name for found in one.inputs("rich")
+            ]
+
+
+def test_conflicts_are_decided_as_by_a_save(source: Archive, tmp_path: Path) -> None:
+    """``keep`` keeps, ``error`` refuses that job alone, ``replace`` makes it the one that comes."""
+    with Archive(tmp_path / "there.db") as there:
+        other = job("job-00", revision=9, checkpoints=[checkpoint(10, {"train_loss": 99.0}), checkpoint(11)])
+        there.save(other)
+        source.save(job("job-00", revision=10))
+        report = copy_jobs(source, there, on_conflict="error")
+        assert (report.copied, len(report.refused)) == (21, 1)
+        copy_jobs(source, there, on_conflict="keep")
+        with there.read() as repository:
+            assert repository.checkpoint("job-00", 10).metrics.train_loss == 99.0
+            assert repository.count_checkpoints("job-00") == 6
+        assert copy_jobs(source, there, on_conflict="replace").merged == 1
+        assert contents(there) == contents(source)
+        with pytest.raises(InvalidArgument):
+            copy_jobs(source, there, on_conflict="ask")
+
+
+def test_selection(source: Archive, tmp_path: Path) -> None:
+    """Only the jobs asked for go, by id, by filter, or both; an unknown id is an error."""
+    with Archive(tmp_path / "there.db") as there:
+        assert copy_jobs(source, there, job_ids=["bare", "job-03"], model="n").copied == 1
+        assert copy_jobs(source, there, created_from=7).copied == 1
+        with pytest.raises(JobNotFound):
+            copy_jobs(source, there, job_ids=["bare", "nobody"])
+        with there.read() as repository:
+            assert {found.job_id for found in repository.jobs().jobs} == {"bare", "job-03"}
+
+
+def test_job_that_came_meanwhile_is_left_alone(source: Archive, database_url: str) -> None:
+    """A job that another writer brought after it was looked for is not written over."""
+    with Archive(database_url) as there:
+        there.save(job("bare", document={"mine": True}))
+        with source.read() as one:
+            found = one.jobs_after(0, 100)
+        keys = [entry.job_key for entry in found if entry.job_id in {"bare", "rich"}]
+        with source.read() as one, there.write() as other:
+            assert other.copy_new(one, keys) == {"rich"}
+            assert other.copy_new(one, [10**9]) == set()
+        with there.read() as other:
+            assert other.job("bare").document == {"mine": True}
+
+
+def test_raced_job_is_merged(source: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job that came while others were copied is merged like one that was there before."""
+    with Archive(tmp_path / "there.db") as there:
+        batches = copying._batches
+
+        def late(*arguments: Any) -> Iterator[Any]:
+            there.save(job("bare", document={"mine": True}))
+            yield from batches(*arguments)
+
+        monkeypatch.setattr(copying, "_batches", late)
+        report = copy_jobs(source, there)
+        assert (report.copied, report.merged) == (21, 1)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE metrics SET value = value + 1 WHERE step_number = 10 AND value IS NOT NULL",
+        "DELETE FROM metrics WHERE step_number = 20",
+        "UPDATE checkpoints SET created_at = created_at + 1 WHERE step_number = 30",
+        "UPDATE checkpoints SET digest = 1 WHERE step_number = 30",
+    ],
+)
+def test_damage_is_found_at_the_end(source: Archive, tmp_path: Path, damage: str) -> None:
+    """Content that does not fit its digest, wherever it was damaged, is no success."""
+    with Archive(tmp_path / "there.db") as there:
+        copy_jobs(source, there)
+        with there.engine.begin() as connection:
+            connection.execute(text(damage))
+        report = copy_jobs(source, there)
+        assert "rich" in report.unproved
+        assert "bare" not in report.unproved
+        with there.read() as repository:
+            assert repository.proof("rich").wrong_steps[0] in {10, 20, 30}
+
+
+def test_value_of_no_series_is_damage(source: Archive, tmp_path: Path) -> None:
+    """A value under a name that its job does not have cannot be copied, and is said to be damage."""
+    with source.engine.begin() as connection:
+        connection.execute(text("DELETE FROM job_metrics"))
+    with Archive(tmp_path / "there.db") as there, pytest.raises(DatabaseDamaged, match="verify"):
+        copy_jobs(source, there)
+
+
+def test_killed_copy_goes_on(source: Archive, database_url: str, tmp_path: Path) -> None:
+    """Killed at any moment, it leaves whole jobs alone, and ends where it would have ended."""
+    for number in range(150):
+        source.save(job(f"more-{number:03}", checkpoints=checkpoints(40)))
+    program = (
+        "import sys; from tuneledger import Archive, copying; copying._ROWS_A_BATCH = 300\n"
+        "with Archive(sys.argv[1], read_only=True) as one, Archive(sys.argv[2]) as other:\n"
+        "    copying.copy_jobs(one, other, progress=lambda report: print(report.copied, flush=True))"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "source.db"), database_url]
+    draw = random.Random(8)  # noqa: S311 - no secret
+    before = 0
+    with Archive(database_url) as there:
+        for _ in range(KILLS):
+            with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+                assert process.stdout
+                for _ in range(draw.randrange(1, 6)):
+                    process.stdout.readline()
+                time.sleep(draw.uniform(0.0, 0.02))
+                process.send_signal(signal.SIGKILL)
+            with there.read() as repository:
+                found = repository.jobs_after(0, 1_000)
+                assert before < len(found) < 172, "this kill did not fall into the copying"
+                assert all(repository.proof(entry.job_id).holds for entry in found)
+                before = len(found)
+        report = copy_jobs(source, there)
+        assert report.proved == 172
+        assert report.unchanged == before
+        assert contents(there) == contents(source)
+
+
+def test_command(source: Archive, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`tuneledger copy` makes a small archive of a selection, says what it did, and fails where it must."""
+    one, other = str(tmp_path / "source.db"), str(tmp_path / "portable.db")
+    assert run(["copy", one, other, "--job", "ric", "--no-prove"]) == 0
+    assert capsys.readouterr().out == "copied 1 jobs, merged 0, found 0 there already\n"
+    assert run(["copy", one, other, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["copied"] == 21
+    assert run(["copy", one, other]) == 0
+    assert "the digests of 22 fit" in capsys.readouterr().out
+    with source.engine.begin() as connection:
+        connection.execute(text("UPDATE checkpoints SET created_at = 1 WHERE step_number = 30"))
+    source.save(job("bare", revision=5, created_at=8))
+    assert run(["copy", one, other, "--on-conflict", "error"]) == 1
+    assert "bare" in capsys.readouterr().err
+    assert run(["copy", one, str(tmp_path / "third.db")]) == 1
+    assert "does not fit its digest" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("source")
+def test_progress_on_a_terminal(tmp_path: Path) -> None:
+    """On a terminal it shows how far it is."""
+    leader, follower = pty.openpty()
+    paths = [str(tmp_path / "source.db"), str(tmp_path / "there.db")]
+    command = [sys.executable, "-m", "tuneledger", "copy", *paths]
+    subprocess.run(command, stderr=follower, stdout=subprocess.DEVNULL, check=True)
+    os.close(follower)
+    shown = os.read(leader, 100_000).decode()
+    os.close(leader)
+    assert "copied 22 jobs" in shown
