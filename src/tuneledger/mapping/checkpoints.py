@@ -1,138 +1,33 @@
-"""Between models and rows: the one place that knows both, and the digests that prove them equal.
-
-A digest is 63 bits of BLAKE2b over one canonical form, the same on every engine and in every
-release (``docs/schema.md`` gives it byte by byte). The digest of a job is the XOR of the digests
-of its parts, so that an append changes it without reading the rest.
-"""
+"""Checkpoints taken apart into columns of rows, and the digest of each."""
 
 from __future__ import annotations
 
-import enum
 import math
 from dataclasses import dataclass, field
-from functools import reduce, wraps
+from functools import reduce
 from hashlib import blake2b
 from itertools import repeat
 from operator import attrgetter, xor
 from struct import Struct
-from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar, cast
-
-from pydantic import TypeAdapter
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from tuneledger import json_text
-from tuneledger.errors import DatabaseDamaged
-from tuneledger.models import (
-    JOB_FIELDS,
-    NOT_EVALUATED,
-    CheckpointOut,
-    Event,
-    Job,
-    MetricOut,
-    Placeholder,
-)
+from tuneledger.mapping.values import metric_values
+from tuneledger.models import CheckpointOut, MetricOut, Placeholder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 __all__ = [
     "CheckpointColumns",
     "CheckpointValues",
-    "JobContent",
-    "Kind",
     "SeriesColumns",
     "StoredSeries",
     "checkpoint_columns",
-    "checkpoints_from",
-    "event_from",
-    "event_rows",
-    "events_digest",
-    "job_content",
-    "job_digest",
-    "job_from",
-    "metric_from",
-    "metric_values",
-    "state_digest",
     "stored_digests",
 ]
 
-P = ParamSpec("P")
 T = TypeVar("T")
-
-
-class Kind(enum.IntEnum):
-    """What stands behind a row of ``metrics`` that is no plain number (``kind`` is NULL for one)."""
-
-    NULL = 1
-    NAN = 2
-    POSITIVE_INFINITY = 3
-    NEGATIVE_INFINITY = 4
-    NEGATIVE_ZERO = 5
-    """``value`` is 0.0 on both engines: SQLite would drop the sign."""
-    NOT_EVALUATED = 6
-    """A provider's 0.0 that means "no value", see `tuneledger.models.Placeholder`."""
-
-
-_VALUES: dict[int | None, float | None] = {
-    Kind.NULL: None,
-    Kind.NAN: math.nan,
-    Kind.POSITIVE_INFINITY: math.inf,
-    Kind.NEGATIVE_INFINITY: -math.inf,
-    Kind.NEGATIVE_ZERO: -0.0,
-    Kind.NOT_EVALUATED: NOT_EVALUATED,
-}
-
-
-def metric_values(value: float | None) -> tuple[float | None, int | None]:
-    """Give (value, kind) as the row holds them."""
-    if value is None:
-        return None, Kind.NULL
-    if math.isfinite(value):
-        if value != 0.0:
-            return value, None
-        if isinstance(value, Placeholder):
-            return None, Kind.NOT_EVALUATED
-        return (0.0, Kind.NEGATIVE_ZERO) if math.copysign(1.0, value) < 0 else (0.0, None)
-    if math.isnan(value):
-        return None, Kind.NAN
-    return None, Kind.POSITIVE_INFINITY if value > 0 else Kind.NEGATIVE_INFINITY
-
-
-def metric_from(value: float | None, kind: int | None) -> float | None:
-    """Give back what `metric_values` took."""
-    return value if kind is None else _VALUES[kind]
-
-
-def _of_rows(read: Callable[P, T]) -> Callable[P, T]:
-    """Tell damage as such, in a function that reads what somebody may have changed behind our back."""
-
-    @wraps(read)
-    def checked(*args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            return read(*args, **kwargs)
-        except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
-            raise DatabaseDamaged(
-                "a stored row holds what tuneledger never writes; `tuneledger verify` names the job and step"
-            ) from None
-
-    return checked
-
-
-# -- digests ------------------------------------------------------------------------------------
-
-
-def _digest(content: bytes) -> int:
-    return int.from_bytes(blake2b(content, digest_size=8).digest()) >> 1
-
-
-def job_digest(*digests: int) -> int:
-    """XOR digests into one; of none it is 0."""
-    return reduce(xor, digests, 0)
-
-
-def state_digest(revision: int, status: str) -> int:
-    """Give the digest of one row of ``job_states``."""
-    return _digest(b"state\0%d\0%s" % (revision, status.encode()))
-
 
 _DECLARED = tuple(MetricOut.model_fields)
 
@@ -427,133 +322,3 @@ def _sort_by_step(columns: SeriesColumns) -> None:
 
 def _in_order(column: list[T], order: Iterable[int]) -> list[T]:
     return [column[index] for index in order]
-
-
-_CHECKPOINTS = TypeAdapter(list[CheckpointOut])
-
-
-@_of_rows
-def checkpoints_from(
-    rows: Iterable[tuple[int, int, str | None]],
-    metrics: Iterable[tuple[int, int, float | None, int | None]],
-    names: Mapping[int, str],
-    only: frozenset[str] | None = None,
-) -> list[CheckpointOut]:
-    """Make checkpoints of rows (step, created_at, extra) and (name_id, step, value, kind).
-
-    They come in the order of ``rows``. ``names`` gives the metric of a name_id, ``only`` the metrics
-    wanted (None: all); ``metrics`` holds nothing else, but may hold values of steps that ``rows`` lacks:
-    under READ COMMITTED another writer's step can show up between the two queries.
-    """
-    by_step: dict[int, dict[str, Any]] = {}
-    items: list[dict[str, Any]] = []
-    for step, created_at, extra in rows:
-        values: dict[str, Any] = {}
-        by_step[step] = values
-        item: dict[str, Any] = {"metrics": values, "step_number": step, "created_at": created_at}
-        if extra is not None:
-            kept: Any = json_text.load(extra)
-            item |= kept.get("fields", {})
-            aside = kept.get("metrics", {})
-            values |= aside if only is None else {name: aside[name] for name in aside if name in only}
-        items.append(item)
-    for name_id, step, value, kind in metrics:
-        of_step = by_step.get(step)
-        if of_step is not None:
-            of_step[names[name_id]] = value if kind is None else _VALUES[kind]
-    return _CHECKPOINTS.validate_python(items)
-
-
-# -- jobs ---------------------------------------------------------------------------------------
-
-
-@dataclass(slots=True)
-class JobContent:
-    """What a job is beside its checkpoints, events and states: what a save compares and merges."""
-
-    job_id: str
-    fields: dict[str, Any]
-    document: dict[str, Any]
-    older_fields: dict[str, int] = field(default_factory=dict)
-    """The fields that the newest payload lacked, each with the revision it is of."""
-
-    def values(self) -> dict[str, Any]:
-        """Give the columns of ``jobs``."""
-        return {
-            "job_id": self.job_id,
-            **dict.fromkeys(JOB_FIELDS),
-            **self.fields,
-            "document": json_text.canonical(self.document),
-            "older_fields": json_text.canonical(self.older_fields) if self.older_fields else None,
-        }
-
-    @property
-    def digest(self) -> int:
-        """The digest of these fields."""
-        content = [self.job_id, self.fields, self.document, self.older_fields]
-        return _digest(b"job\0" + json_text.canonical(content).encode())
-
-
-@_of_rows
-def job_content(source: Job | Mapping[str, Any]) -> JobContent:
-    """Take the content out of a job, or out of a row of ``jobs`` as a mapping."""
-    if isinstance(source, Job):
-        return JobContent(source.job_id, source.fields(), source.document)
-    document: Any = json_text.load(source["document"])
-    older: Any = json_text.load(source["older_fields"]) if source["older_fields"] else {}
-    fields = {name: source[name] for name in JOB_FIELDS if source[name] is not None}
-    return JobContent(source["job_id"], fields, document, older)
-
-
-@_of_rows
-def job_from(
-    row: Mapping[str, Any], events: Iterable[Event] = (), checkpoints: Iterable[CheckpointOut] = ()
-) -> Job:
-    """Make a job of its row and its parts."""
-    content = job_content(row)
-    return Job(
-        job_id=content.job_id,
-        **content.fields,
-        document=content.document,
-        events=list(events),
-        checkpoints=list(checkpoints),
-    )
-
-
-class EventValues(NamedTuple):
-    """A row of ``events`` without its job."""
-
-    digest: int
-    occurrence: int
-    name: str
-    created_at: int
-    data: str | None
-
-
-def event_rows(events: Iterable[Event]) -> list[EventValues]:
-    """Give the rows of events, equal ones numbered from 0, in key order."""
-    seen: dict[int, int] = {}
-    rows = []
-    for event in events:
-        details = event.details()
-        data = json_text.canonical(details) if details else None
-        digest = _digest(
-            b"event\0%s\0%d\0%s" % (event.name.encode(), event.created_at, (data or "").encode())
-        )
-        occurrence = seen.get(digest, 0)
-        seen[digest] = occurrence + 1
-        rows.append(EventValues(digest, occurrence, event.name, event.created_at, data))
-    rows.sort()
-    return rows
-
-
-def events_digest(keys: Iterable[tuple[int, int]]) -> int:
-    """XOR events given as (digest, occurrence): equal events do not cancel each other out."""
-    return reduce(xor, [_digest(b"occurrence\0%d\0%d" % key) for key in keys], 0)
-
-
-@_of_rows
-def event_from(name: str, created_at: int, data: str | None) -> Event:
-    """Make an event of its row."""
-    details: Any = json_text.load(data) if data is not None else {}
-    return Event(name=name, created_at=created_at, **details)
