@@ -20,8 +20,9 @@ MAX_DEPTH = 100
 
 # Only a number with a three-digit exponent, or with 200 digits before one of two, can overflow a
 # double; the hook that looks at each number costs a Python call a number, so it is used where one of
-# these stands.
-_MAY_OVERFLOW = re.compile(r"[eE]\+?0*\d{3}|(?<!\d)\d{200}")
+# these may stand.
+_LARGE_EXPONENT = re.compile(r"[eE]\+?0*\d{3}")
+_MANY_DIGITS = 200
 
 _LONGEST_INTEGER_BITS = 13_000
 """Python converts no integer of more than 4,300 digits (14,284 bits) to text or back."""
@@ -34,7 +35,7 @@ def parse(data: bytes | str, *, source: str) -> object:
     naming ``source``: other encodings, a key that stands twice in one object, numbers no double
     can hold, anything that is not one whole document.
     """
-    text = _text(data, source)
+    text = decoded(data, source=source)
 
     def finite(digits: str) -> float:
         number = float(digits)
@@ -52,7 +53,7 @@ def parse(data: bytes | str, *, source: str) -> object:
         return json.loads(
             text,
             object_pairs_hook=unique,
-            parse_float=finite if _MAY_OVERFLOW.search(text) else None,
+            parse_float=finite if _may_overflow(text) else None,
         )
     except InvalidPayload:
         raise
@@ -66,7 +67,17 @@ def parse(data: bytes | str, *, source: str) -> object:
     raise InvalidPayload(source=source, position=position, reason=reason)
 
 
-def _text(data: bytes | str, source: str) -> str:
+def _may_overflow(text: str) -> bool:
+    # So many digits in a row fill at least one of the halves that the text is cut into: a pattern for
+    # them would look at every digit many times over.
+    half = _MANY_DIGITS // 2
+    return bool(_LARGE_EXPONENT.search(text)) or any(
+        text[first : first + half].isdigit() for first in range(0, len(text), half)
+    )
+
+
+def decoded(data: bytes | str, *, source: str) -> str:
+    """Give UTF-8 bytes as text, without a byte-order mark. Raises `InvalidPayload` naming ``source``."""
     if isinstance(data, str):
         return data.removeprefix("\ufeff")
     try:

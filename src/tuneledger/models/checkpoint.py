@@ -51,11 +51,10 @@ class MetricOut(ArchivedModel):
 
     def named_values(self) -> dict[str, Any]:
         """Give every metric that is present, by name, in the order it came; null is None."""
-        declared = self.__dict__
-        present = {name: declared[name] for name in declared if name in self.model_fields_set}
-        if self.__pydantic_extra__:
-            present.update(self.__pydantic_extra__)
-        return present
+        declared, extra, named = self.__dict__, self.__pydantic_extra__ or {}, self.__pydantic_fields_set__
+        if len(named) == len(extra):  # none of the declared ones, as with most trainers
+            return dict(extra)
+        return {name: declared[name] for name in declared if name in named} | extra
 
     def canonical_text(self) -> str:
         """Give the text that two equal ones share."""

@@ -1,49 +1,100 @@
 """From what a provider hands out to models: pure functions, a module a source. No SQL, no files.
 
-A source is described by a `Source`; `KNOWN` lists them in the order they are asked. An input is
-recognised by its content, never by its name.
+A source is described by a `Source`; `known` lists them in the order they are asked. An input is
+recognised by its content, never by its name. Another package adds a source by an entry point of the
+group ``tuneledger.sources`` that names a `Source`; it is asked after ours.
 """
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 from tuneledger.errors import InvalidArgument, UnknownFormat
-from tuneledger.sources import mistral
+from tuneledger.sources import huggingface, lightning, mapped, mistral, openai, own
+from tuneledger.sources.mapped import columns_from
 from tuneledger.sources.source import Document, Hints, Source, exported_as_is
 
 if TYPE_CHECKING:
     from tuneledger.models import Job
 
-__all__ = ["KNOWN", "Document", "Hints", "Source", "exported", "named", "recognised"]
+__all__ = [
+    "MAPPED",
+    "OURS",
+    "Document",
+    "Hints",
+    "Source",
+    "columns_from",
+    "exported",
+    "known",
+    "named",
+    "recognised",
+]
 
-KNOWN: tuple[Source, ...] = (mistral.SOURCE,)
+OURS: tuple[Source, ...] = (
+    mistral.SOURCE,
+    openai.SOURCE,
+    huggingface.SOURCE,
+    lightning.SOURCE,
+    own.SOURCE,
+)
+"""Those that tell their documents by themselves; each document is of one of them at most."""
+
+MAPPED: tuple[Source, ...] = (mapped.CSV, mapped.JSON_LINES)
+"""Those that read what the caller describes, and are asked only then."""
+
+
+@cache
+def known() -> tuple[Source, ...]:
+    """Give the sources that tell their documents by themselves: ours, then those that other packages add.
+
+    Raises `InvalidArgument` for an entry point that is no `Source`, or has the name of another.
+    """
+    from importlib.metadata import entry_points
+
+    found = list(OURS)
+    for entry in sorted(entry_points(group="tuneledger.sources"), key=lambda entry: entry.name):
+        source = entry.load()
+        if not isinstance(source, Source):
+            raise InvalidArgument(f"the entry point {entry.name!r} ({entry.value}) is no tuneledger Source")
+        taken = {name for other in (*found, *MAPPED) for name in (other.name, *other.also)}
+        if not taken.isdisjoint((source.name, *source.also)):
+            raise InvalidArgument(
+                f"the entry point {entry.name!r} ({entry.value}) takes the name of another source"
+            )
+        found.append(source)
+    return tuple(found)
 
 
 def named(name: str) -> Source:
     """Give the source of that name. Raises `InvalidArgument` naming those there are."""
-    for source in KNOWN:
-        if source.name == name:
+    sources = (*known(), *MAPPED)
+    for source in sources:
+        if name == source.name or name in source.also:
             return source
-    raise InvalidArgument(f"no format {name!r}; there are: {', '.join(source.name for source in KNOWN)}")
+    raise InvalidArgument(f"no format {name!r}; there are: {', '.join(source.name for source in sources)}")
 
 
-def recognised(document: Document) -> Source:
-    """Give the source that a document is of, told by its content. Raises `UnknownFormat`."""
-    for source in KNOWN:
+def recognised(document: Document, hints: Hints | None = None) -> Source:
+    """Give the source that a document is of, told by its content. Raises `UnknownFormat`.
+
+    With ``columns`` in the hints it is a table that the caller describes.
+    """
+    asked = MAPPED if hints is not None and hints.columns else known()
+    for source in asked:
         if source.recognises(document):
             return source
     raise UnknownFormat(
         source=document.name,
         reason="not a format that is known here (asked: "
-        + ", ".join(source.title for source in KNOWN)
-        + "); --format says which it is meant to be",
+        + ", ".join(source.title for source in asked)
+        + "); --format says which it is meant to be, --map what the columns of a table are",
     )
 
 
 def exported(job: Job) -> object:
     """Give a job as its provider would: JSON values, equal to what was archived."""
-    for source in KNOWN:
-        if source.name == job.provider:
+    for source in known():
+        if job.provider == source.name or job.provider in source.also:
             return source.export(job)
     return exported_as_is(job)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from tuneledger import json_text
@@ -13,7 +16,18 @@ from tuneledger.errors import InvalidPayload
 if TYPE_CHECKING:
     from tuneledger.models import CheckpointOut, Event, Job
 
-__all__ = ["Document", "Hints", "Source", "checkpoint_object", "event_object", "exported_as_is"]
+__all__ = [
+    "Document",
+    "Hints",
+    "Source",
+    "checkpoint_object",
+    "event_object",
+    "exported_as_is",
+    "local_job_id",
+]
+
+_CHECKPOINT_FOLDER = re.compile(r"checkpoint-\d+")
+_LONGEST_FIRST_LINE = 2**16
 
 
 @dataclass(frozen=True)
@@ -23,6 +37,13 @@ class Document:
     name: str
     """What messages call it: a path, ``<stdin>``, a member of an archive."""
     data: bytes = field(repr=False)
+    path: str | None = None
+    """Its absolute path, after which a run is named whose record does not name it; None without one."""
+
+    @cached_property
+    def text(self) -> str:
+        """The text it holds, without a byte-order mark. Raises `InvalidPayload` where it is not UTF-8."""
+        return json_text.decoded(self.data, source=self.name)
 
     @cached_property
     def json(self) -> Any:
@@ -37,12 +58,48 @@ class Document:
         except InvalidPayload:
             return None
 
+    @cached_property
+    def first_line(self) -> str:
+        """Its first line, by which tables and JSON lines are told; empty where it is no text."""
+        line = self.data[:_LONGEST_FIRST_LINE].partition(b"\n")[0]
+        return line.decode("utf-8-sig", errors="ignore").strip()
+
+    @cached_property
+    def json_lines(self) -> list[Any]:
+        """The JSON value of each line that is not blank.
+
+        A last line that was cut while it was being written is left out: it has no end of line and is no
+        JSON. Raises `InvalidPayload` with the line for any other.
+        """
+        values = []
+        *lines, last = self.text.split("\n")
+        for number, line in enumerate(lines, 1):
+            if line and not line.isspace():
+                values.append(self._line(number, line))
+        if last and not last.isspace():
+            try:
+                values.append(self._line(len(lines) + 1, last))
+            except InvalidPayload:
+                if not values:
+                    raise
+        return values
+
+    def _line(self, number: int, line: str) -> Any:
+        try:
+            return json_text.parse(line, source=self.name)
+        except InvalidPayload as error:
+            raise type(error)(
+                source=self.name, position=f"line {number}", field=error.field, reason=error.reason
+            ) from None
+
 
 @dataclass(frozen=True, slots=True)
 class Hints:
     """What the caller knows and the input may not say."""
 
     job_id: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """What ``--map`` says of a table's columns; see `tuneledger.sources.mapped`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +116,31 @@ class Source:
     """Gives the jobs of a document; raises `InvalidPayload` where it cannot."""
     export: Callable[[Job], object]
     """Gives a job as JSON values in the source's own shape, equal to what was read."""
+    joined: Callable[[Sequence[Document], Hints], Iterator[tuple[Job, list[Document]]]] | None = None
+    """Where one run may lie in several files of a folder: gives the jobs of all of them, each with the
+    documents it was read from. None where every file stands for itself."""
+    also: tuple[str, ...] = ()
+    """Further providers whose jobs it reads; ``--format`` takes their names too."""
+
+
+def local_job_id(document: Document, hints: Hints, *, of_folder: Sequence[str] = ()) -> str:
+    """Give the id of a run whose record names none: what the caller says, else its place.
+
+    The place is the document's absolute path without any ``checkpoint-N`` folder, so that a later, longer
+    file of the run finds the same job; for files named one of ``of_folder``, which lie beside each
+    other and tell of one run, it is their folder. Raises `InvalidPayload` where there is neither.
+    """
+    if hints.job_id is not None:
+        return hints.job_id
+    if document.path is None:
+        raise InvalidPayload(
+            source=document.name, reason="it names no job and has no path; say which job with --job-id"
+        )
+    path = PurePath(document.path)
+    parts = [part for part in path.parts[:-1] if not _CHECKPOINT_FOLDER.fullmatch(part)]
+    if path.name not in of_folder:
+        parts.append(path.name)
+    return os.path.join(*parts)  # noqa: PTH118 - a text in, a text out
 
 
 def checkpoint_object(checkpoint: CheckpointOut) -> dict[str, Any]:

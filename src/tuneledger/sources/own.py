@@ -1,0 +1,48 @@
+"""Jobs as tuneledger itself writes them where their source has no shape of its own: the fields of `Job`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tuneledger.errors import InvalidPayload
+from tuneledger.models import Job, validated
+from tuneledger.sources.source import Document, Hints, Source, exported_as_is
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["SOURCE"]
+
+_FIELDS = {"job_id", "provider", "document", "events", "checkpoints"}
+
+
+def _is_job(value: object) -> bool:
+    return isinstance(value, dict) and value.keys() >= _FIELDS
+
+
+def _recognises(document: Document) -> bool:
+    value = document.json_or_none
+    return _is_job(value) or (isinstance(value, list) and bool(value) and all(map(_is_job, value)))
+
+
+def _read(document: Document, hints: Hints) -> Iterator[Job]:
+    value = document.json
+    for index, item in enumerate(value if isinstance(value, list) else [value]):
+        position = f"[{index}]" if isinstance(value, list) else ""
+        if not _is_job(item):
+            raise InvalidPayload(
+                source=document.name,
+                position=position,
+                reason=f"not a job as tuneledger writes it: it needs {', '.join(sorted(_FIELDS))}",
+            )
+        if hints.job_id is not None and item["job_id"] != hints.job_id:
+            raise InvalidPayload(
+                source=document.name,
+                position=position,
+                field="job_id",
+                reason="is not the job id that was asked for",
+            )
+        yield validated(Job, item, source=document.name, position=position)
+
+
+SOURCE = Source("tuneledger", "jobs as tuneledger exports them", _recognises, _read, exported_as_is)

@@ -1,0 +1,154 @@
+"""Inputs: which files are meant and what is in them, archives of files included, all within bounds."""
+
+from __future__ import annotations
+
+import glob
+import gzip
+import io
+import os
+import sys
+import tarfile
+import zipfile
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from tuneledger.errors import InvalidArgument, InvalidPayload, LimitExceeded
+from tuneledger.sources import Document
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from typing import IO
+
+__all__ = ["MAX_BYTES", "STDIN", "found_files", "read_document", "unpacked"]
+
+MAX_BYTES: Final = 256 * 2**20
+"""The largest input that is read unless told otherwise: parsed JSON takes some five times its bytes."""
+
+MAX_MEMBERS: Final = 100_000
+"""Files that one archive may hold."""
+
+STDIN: Final = "-"
+
+_GZIP = b"\x1f\x8b"
+_ZIP = (b"PK\x03\x04", b"PK\x05\x06")
+_TAR = (b"ustar\x0000", b"ustar  \0")
+_TAR_AT = 257
+
+
+def found_files(paths: Iterable[str]) -> Iterator[tuple[str, bool]]:
+    """Give the files that ``paths`` name, in order, and whether each was named, not found in a folder."""
+    for path in paths:
+        if path == STDIN:
+            yield path, True
+        elif Path(path).is_dir():
+            below = (str(file) for file in sorted(Path(path).rglob("*")) if file.is_file())
+            yield from ((file, False) for file in below)
+        elif Path(path).exists() or not glob.has_magic(path):
+            yield path, True
+        else:
+            matching = sorted(glob.glob(path, recursive=True))  # noqa: PTH207 - an absolute pattern is fine here
+            if not matching:
+                raise InvalidArgument(f"no file matches {path}")
+            yield from found_files(matching)
+
+
+def read_document(name: str, *, max_bytes: int = MAX_BYTES) -> Document:
+    """Read a file, or standard input for ``-``, of at most ``max_bytes``.
+
+    Raises `LimitExceeded` for a longer one and `InvalidPayload` for one that cannot be read.
+    """
+    if name == STDIN:
+        return Document("<stdin>", _bounded(sys.stdin.buffer, "<stdin>", max_bytes))
+    try:
+        with Path(name).open("rb") as file:
+            return Document(name, _bounded(file, name, max_bytes), os.path.abspath(name))  # noqa: PTH100 - links stay
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "not a file's path"
+        raise InvalidPayload(source=name, reason=f"cannot be read: {reason}") from None
+
+
+def _bounded(file: IO[bytes] | gzip.GzipFile, name: str, max_bytes: int) -> bytes:
+    data = file.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        raise LimitExceeded(
+            source=name, reason=f"larger than {max_bytes} bytes; --max-bytes raises the limit"
+        )
+    return data
+
+
+def unpacked(document: Document, *, max_bytes: int = MAX_BYTES) -> Iterator[Document] | None:
+    """Give the files inside a zip, tar or gzip file, told by its content; None where it is none.
+
+    Together they may have ``max_bytes``. An archive inside an archive is not opened, a gzip file inside one
+    is. Raises `InvalidPayload` where it is damaged or encrypted, `LimitExceeded` past the bound.
+    """
+    data = document.data
+    if data.startswith(_GZIP):
+        inner = _gunzipped(document, max_bytes)
+        return _members(inner, max_bytes) or iter([inner])
+    return _members(document, max_bytes)
+
+
+def _gunzipped(document: Document, max_bytes: int) -> Document:
+    try:
+        with gzip.open(io.BytesIO(document.data)) as file:
+            data = _bounded(file, document.name, max_bytes)
+    except (OSError, EOFError, zlib.error) as error:
+        raise InvalidPayload(source=document.name, reason=f"a damaged gzip file: {error}") from None
+    path = None if document.path is None else document.path.removesuffix(".gz")
+    return Document(document.name, data, path)
+
+
+def _members(document: Document, max_bytes: int) -> Iterator[Document] | None:
+    if document.data.startswith(_ZIP):
+        return _within(document, _zip_members(document), max_bytes)
+    if document.data[_TAR_AT : _TAR_AT + 8] in _TAR:
+        return _within(document, _tar_members(document), max_bytes)
+    return None
+
+
+def _within(
+    document: Document, members: Iterator[tuple[str, IO[bytes]]], max_bytes: int
+) -> Iterator[Document]:
+    left = max_bytes
+    try:
+        for count, (name, file) in enumerate(members):
+            if count == MAX_MEMBERS:
+                raise LimitExceeded(
+                    source=document.name, reason=f"more than {MAX_MEMBERS} files in one archive"
+                )
+            full_name = f"{document.name}/{name}"
+            path = None if document.path is None else f"{document.path}/{name}"
+            with file:
+                member = Document(full_name, _bounded(file, full_name, left), path)
+            left -= len(member.data)
+            if member.data.startswith(_GZIP):
+                member = _gunzipped(member, left)
+                left -= len(member.data)
+            yield member
+    except (
+        zipfile.BadZipFile,
+        tarfile.TarError,
+        zlib.error,
+        EOFError,
+        OSError,
+        RuntimeError,  # zipfile's word for encrypted
+        NotImplementedError,  # zipfile's word for a compression it does not know
+    ) as error:
+        raise InvalidPayload(source=document.name, reason=f"a damaged archive: {error}") from None
+
+
+def _zip_members(document: Document) -> Iterator[tuple[str, IO[bytes]]]:
+    with zipfile.ZipFile(io.BytesIO(document.data)) as archive:
+        for info in sorted(archive.infolist(), key=lambda info: info.filename):
+            if not info.is_dir():
+                yield info.filename, archive.open(info)
+
+
+def _tar_members(document: Document) -> Iterator[tuple[str, IO[bytes]]]:
+    with tarfile.open(fileobj=io.BytesIO(document.data), mode="r:") as archive:
+        for info in archive:
+            file = archive.extractfile(info) if info.isreg() else None  # links and devices are no records
+            if file is not None:
+                yield info.name, file
