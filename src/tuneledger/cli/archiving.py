@@ -40,6 +40,14 @@ def archive(
         str | None,
         typer.Option("--job-id", metavar="ID", help="The job of an input that does not name it."),
     ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            "--map",
+            metavar="KEY=COLUMN,...",
+            help="What the columns of a table are: step=…, created_at=…, metric.NAME=… (docs/sources.md).",
+        ),
+    ] = None,
     on_conflict: Annotated[
         Literal["merge", "keep", "error", "replace"],
         typer.Option(
@@ -59,6 +67,7 @@ def archive(
     Each job is saved whole or not at all; a refused input does not keep the others from being archived.
     """
     from tuneledger.cli import presenting
+    from tuneledger.sources import columns_from
     from tuneledger.sync import MAX_BYTES, archive_paths
 
     counts: Counter[str] = Counter()
@@ -71,6 +80,7 @@ def archive(
                 paths,
                 format_name=format_name,
                 job_id=job_id,
+                columns=columns_from(columns) if columns else None,
                 on_conflict=on_conflict,
                 max_bytes=max_bytes or MAX_BYTES,
             ):
@@ -123,7 +133,10 @@ def _print_outcome(outcome: Outcome) -> None:
     from tuneledger.cli.presenting import counted, print_line, printable
 
     if outcome.reports or outcome.error is None:
-        print_line(f"{printable(outcome.name)}: {outcome.format}: {_summary(outcome.reports)}")
+        told = (
+            _summary(outcome.reports) if outcome.joined_to is None else f"with {printable(outcome.joined_to)}"
+        )
+        print_line(f"{printable(outcome.name)}: {outcome.format}: {told}")
     changes = [(report.job_id, change) for report in outcome.reports for change in report.changed]
     several = len(outcome.reports) > 1
     for job_id, change in changes[:_CHANGES_SHOWN]:
@@ -186,6 +199,7 @@ def _outcome_value(outcome: Outcome) -> dict[str, Any]:
         "name": outcome.name,
         "format": outcome.format,
         "skipped": outcome.skipped,
+        "joined_to": outcome.joined_to,
         "error": None if outcome.error is None else str(outcome.error),
         "jobs": [_report_value(report) for report in outcome.reports],
     }

@@ -215,6 +215,8 @@ def best(
 
     NaN, infinities and steps that were not evaluated never win; of equal values the lowest step does.
     """
+    from tuneledger.sources import kept
+
     _one_format(as_json=as_json, as_csv=as_csv)
     with open_archive(db, schema, note=not as_json) as archive, archive.read() as repository:
         ids = _chosen(repository, jobs, everything=everything)
@@ -226,6 +228,13 @@ def best(
             log.error("%s", _nothing_evaluated(repository, ids, metric))
             raise typer.Exit(exit_codes.NOT_EVALUATED)
         _print_of_jobs(found, names, as_json=as_json, as_csv=as_csv)
+        for job_id, checkpoint in found.items():
+            if not kept(repository.provider(job_id), checkpoint):
+                log.info(
+                    "job %s: the provider kept no checkpoint at step %d; its metrics are all there is",
+                    job_id,
+                    checkpoint.step_number,
+                )
         missing = (repository.count_jobs() if ids is None else len(ids)) - len(found)
         if missing:
             log.info("%d more have no step with a number for %s", missing, metric)

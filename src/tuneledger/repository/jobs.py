@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["JobFilters", "JobQueries", "narrowed"]
 
 _JOB = select(JobRow.__table__).where(JobRow.job_id == bindparam("job_id"))
+_PROVIDER = select(JobRow.provider).where(JobRow.job_id == bindparam("job_id"))
 _EVENTS = select(EventRow.name, EventRow.created_at, EventRow.data).where(
     EventRow.job_key == bindparam("job_key")
 )
@@ -92,6 +93,13 @@ class JobQueries(CheckpointQueries):
         """Give a job with its document and events, its list of checkpoints empty."""
         row = self._job_row(job_id)
         return job_from(row, self._events(row["job_key"]))
+
+    def provider(self, job_id: str) -> str:
+        """Give the provider of a job. Raises `JobNotFound`."""
+        found = self._execute(_PROVIDER, {"job_id": job_id}).scalar()
+        if found is None:
+            raise JobNotFound(job_id)
+        return str(found)
 
     def _job_row(self, job_id: str) -> Any:
         refuse_flawed(job_id)

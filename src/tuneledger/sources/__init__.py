@@ -10,13 +10,14 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
-from tuneledger.errors import InvalidArgument, UnknownFormat
+from tuneledger import json_text
+from tuneledger.errors import InvalidArgument, InvalidPayload, UnknownFormat
 from tuneledger.sources import huggingface, lightning, mapped, mistral, openai, own
 from tuneledger.sources.mapped import columns_from
 from tuneledger.sources.source import Document, Hints, Source, exported_as_is
 
 if TYPE_CHECKING:
-    from tuneledger.models import Job
+    from tuneledger.models import CheckpointOut, Job
 
 __all__ = [
     "MAPPED",
@@ -26,6 +27,7 @@ __all__ = [
     "Source",
     "columns_from",
     "exported",
+    "kept",
     "known",
     "named",
     "recognised",
@@ -84,17 +86,41 @@ def recognised(document: Document, hints: Hints | None = None) -> Source:
     for source in asked:
         if source.recognises(document):
             return source
+    position = reason = ""
+    if document.first_line.startswith(("{", "[")):
+        try:
+            json_text.parse(document.first_line, source=document.name)  # JSON lines are no broken JSON
+        except InvalidPayload:
+            position, reason = _json_flaw(document)
     raise UnknownFormat(
         source=document.name,
-        reason="not a format that is known here (asked: "
+        position=position,
+        reason=f"{reason}not a format that is known here (asked: "
         + ", ".join(source.title for source in asked)
         + "); --format says which it is meant to be, --map what the columns of a table are",
     )
 
 
+def _json_flaw(document: Document) -> tuple[str, str]:
+    """Say where and why what begins like JSON is none; nothing where it is."""
+    try:
+        _ = document.json
+    except InvalidPayload as error:
+        return error.position, f"{error.reason}; so "
+    return "", ""
+
+
 def exported(job: Job) -> object:
     """Give a job as its provider would: JSON values, equal to what was archived."""
-    for source in known():
-        if job.provider == source.name or job.provider in source.also:
-            return source.export(job)
-    return exported_as_is(job)
+    source = _of_provider(job.provider)
+    return exported_as_is(job) if source is None else source.export(job)
+
+
+def kept(provider: str, checkpoint: CheckpointOut) -> bool:
+    """Tell whether a provider had kept a checkpoint itself, or only its metrics are known."""
+    source = _of_provider(provider)
+    return source is None or source.kept(checkpoint)
+
+
+def _of_provider(provider: str) -> Source | None:
+    return next((source for source in known() if provider in (source.name, *source.also)), None)

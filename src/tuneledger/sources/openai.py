@@ -363,5 +363,6 @@ SOURCE = Source(
     _read,
     _export,
     joined=_joined,
+    kept=kept,
     also=(AZURE,),
 )

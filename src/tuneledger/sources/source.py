@@ -119,6 +119,8 @@ class Source:
     joined: Callable[[Sequence[Document], Hints], Iterator[tuple[Job, list[Document]]]] | None = None
     """Where one run may lie in several files of a folder: gives the jobs of all of them, each with the
     documents it was read from. None where every file stands for itself."""
+    kept: Callable[[CheckpointOut], bool] = lambda _: True
+    """Tells whether the provider had kept a checkpoint itself, or only its metrics are known."""
     also: tuple[str, ...] = ()
     """Further providers whose jobs it reads; ``--format`` takes their names too."""
 
