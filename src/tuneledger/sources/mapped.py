@@ -152,7 +152,7 @@ def _jobs(document: Document, hints: Hints, rows: Iterator[_Row], provider: str)
             "job_id": job_id,
             "provider": columns.get("provider", provider),
             "model": columns.get("model"),
-            "created_at": min(times),
+            "created_at": min(filter(None, times), default=0),
             "revision": max(steps),
             "checkpoints": checkpoints_of_rows(steps, metrics, times),
         }

@@ -160,7 +160,14 @@ def _recognises(document: Document) -> bool:
 
 
 def _read(document: Document, hints: Hints) -> Iterator[Job]:
-    return jobs(document.json, source=document.name, job_id=hints.job_id)
+    for job in jobs(document.json, source=document.name, job_id=hints.job_id):
+        if job.document and "training_files" not in job.document:
+            raise InvalidPayload(
+                source=document.name,
+                field="training_files",
+                reason=f"every job of Mistral's has them, {job.job_id!r} has not",
+            )
+        yield job
 
 
 def _export(job: Job) -> object:

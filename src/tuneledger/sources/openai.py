@@ -204,7 +204,7 @@ def _joined(documents: Sequence[Document], hints: Hints) -> Iterator[tuple[Job, 
             )
         for job_id, run in named.items():
             runs.setdefault(job_id, _Run()).take(run)
-        if rest.documents:
+        if rest.events or rest.checkpoints or rest.rows:
             loose.append((document, rest))
     alone = next(iter(runs)) if len(runs) == 1 else None
     for document, rest in loose:

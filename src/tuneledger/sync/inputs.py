@@ -60,12 +60,13 @@ def read_document(name: str, *, max_bytes: int = MAX_BYTES) -> Document:
     """
     if name == STDIN:
         return Document("<stdin>", _bounded(sys.stdin.buffer, "<stdin>", max_bytes))
+    if "\0" in name:
+        raise InvalidPayload(source=name, reason="cannot be read: a path has no NUL character")
     try:
         with Path(name).open("rb") as file:
             return Document(name, _bounded(file, name, max_bytes), os.path.abspath(name))  # noqa: PTH100 - links stay
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "not a file's path"
-        raise InvalidPayload(source=name, reason=f"cannot be read: {reason}") from None
+    except OSError as error:
+        raise InvalidPayload(source=name, reason=f"cannot be read: {error.strerror}") from None
 
 
 def _bounded(file: IO[bytes] | gzip.GzipFile, name: str, max_bytes: int) -> bytes:
@@ -152,3 +153,5 @@ def _tar_members(document: Document) -> Iterator[tuple[str, IO[bytes]]]:
             file = archive.extractfile(info) if info.isreg() else None  # links and devices are no records
             if file is not None:
                 yield info.name, file
+        if document.data[archive.offset :].strip(b"\0"):  # tarfile takes half a header for the end
+            raise tarfile.ReadError("it ends in the middle of a file")
