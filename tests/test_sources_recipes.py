@@ -11,7 +11,7 @@ from tuneledger.cli import run
 DOCS = (Path(__file__).parents[1] / "docs/sources.md").read_text()
 
 # Made after each service's documentation: the file, and the (step, time, metrics) that it stands for.
-RECORDS = {
+RECORDS: dict[str, dict[str, object]] = {
     "together": {
         "checkpoints.json": {
             "data": [

@@ -8,7 +8,6 @@ from source_records import (
     SUMMARY,
     document,
     log_rows,
-    mistral_job,
     openai_checkpoint,
     openai_event,
     openai_job,
@@ -277,12 +276,10 @@ def test_several_jobs_of_ours() -> None:
         read("tuneledger", document("x", [own_job([1]), {}]))
 
 
-def test_every_job_of_mistral_s_has_training_files() -> None:
-    """Another provider's job is not archived as Mistral's."""
-    job = mistral_job("SUCCESS", 5, [])
-    del job["training_files"]
-    with pytest.raises(InvalidPayload, match="training_files"):
-        read("mistral", document("x", job))
+def test_a_job_of_openai_s_is_none_of_mistral_s() -> None:
+    """Another provider's job is not archived as Mistral's, though it has all that a lean one of these has."""
+    with pytest.raises(InvalidPayload, match="is a record of OpenAI's kind"):
+        read("mistral", document("x", openai_job()))
 
 
 # -- sources of other packages ------------------------------------------------------------------

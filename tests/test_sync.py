@@ -116,4 +116,4 @@ def test_the_databases_errors_are_raised(sqlite_url: str, monkeypatch: pytest.Mo
     with Archive(sqlite_url) as archive:
         monkeypatch.setattr(archive, "save", busy)
         with pytest.raises(DatabaseBusy):
-            archive_document(archive, str(EXAMPLES / "classifier-job.json"))
+            archive_document(archive, read_document(str(EXAMPLES / "classifier-job.json")))

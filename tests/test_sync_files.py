@@ -297,10 +297,10 @@ def test_the_command_says_what_was_joined(
     (folder / "job.json").write_text(json.dumps(openai_job()))
     assert run(["archive", str(folder), "--db", sqlite_url]) == 0
     first, second = capsys.readouterr().out.splitlines()
-    assert first.endswith(f"openai: job {openai_job()['id']}, new, 1 checkpoints added, 1 events added")
-    assert second.endswith(f"job.json: openai: with {folder / 'events.json'}")
+    assert first.endswith(f"events.json: openai: with {folder / 'job.json'}")
+    assert second.endswith(f"openai: job {openai_job()['id']}, new, 1 checkpoint added, 1 event added")
     assert run(["archive", str(folder), "--db", sqlite_url, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)["inputs"]
-    assert [given["joined_to"] for given in told] == [None, str(folder / "events.json")]
+    assert [given["joined_to"] for given in told] == [str(folder / "job.json"), None]
     assert run(["best", openai_job()["id"], "train_loss", "--db", sqlite_url]) == 0
     assert "kept no checkpoint at step 9" in capsys.readouterr().err

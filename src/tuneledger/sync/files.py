@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import logging
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from tuneledger import sources
-from tuneledger.errors import InvalidArgument, InvalidPayload, LimitExceeded, TuneledgerError, UnknownFormat
+from tuneledger.errors import (
+    DatabaseError,
+    InvalidArgument,
+    InvalidPayload,
+    LimitExceeded,
+    SchemaError,
+    TuneledgerError,
+    UnknownFormat,
+)
 from tuneledger.repository import Input, OnConflict
 from tuneledger.sources import Hints
 from tuneledger.sync.inputs import MAX_BYTES, STDIN, found_files, read_document, unpacked
@@ -25,6 +34,9 @@ if TYPE_CHECKING:
     from tuneledger.sources import Document, Source
 
 __all__ = ["archive_document", "archive_paths"]
+
+
+_log = logging.getLogger("tuneledger")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +60,8 @@ class _Way:
             on_conflict=self.on_conflict,
             inputs=[
                 Input(
-                    document.name,
+                    # A file's name is bytes that need not be text, and databases store text.
+                    document.name.encode(errors="backslashreplace").decode(),
                     source.name,
                     len(document.data),
                     hashlib.sha256(document.data).hexdigest(),
@@ -73,7 +86,8 @@ def archive_paths(
     Gives an outcome for each input as it is done, for a zip or tar file one for each file in it; a refused
     one does not keep the others from being archived. A file of unknown format is an error where it was
     named, and skipped where it lay in a folder or an archive. Files of one folder that tell of one job are
-    joined, where their source says so. ``columns`` is what `tuneledger.sources.columns_from` gives.
+    joined, where their source says so. ``columns`` is what `tuneledger.sources.columns_from` gives. Errors
+    of the database are raised: they would meet the next input too.
     """
     way = _Way(
         archive, Hints(job_id=job_id, columns=columns or {}), format_name, OnConflict(on_conflict), max_bytes
@@ -100,7 +114,7 @@ def archive_document(
     columns: Mapping[str, str] | None = None,
     on_conflict: OnConflict | str = OnConflict.MERGE,
 ) -> Outcome:
-    """Archive one document by itself. What goes wrong with it stands in the outcome."""
+    """Archive one document by itself. What is wrong with it stands in the outcome."""
     hints = Hints(job_id=job_id, columns=columns or {})
     held = _Held(_Way(archive, hints, format_name, on_conflict, max_bytes=len(document.data)))
     return _taken(held.way, document, held) or next(held.archived())
@@ -121,10 +135,12 @@ def _archived(way: _Way, name: str, held: _Held, *, named: bool) -> Iterator[Out
             found = _taken(way, member, beside)
             if found is not None:
                 found.skipped = isinstance(found.error, UnknownFormat) and not (named and whole)
+                if found.skipped:
+                    _log.info("skipped: %s", found.error)
                 yield found
         for beside in packed.values():
             yield from beside.archived()
-    except TuneledgerError as error:
+    except InvalidPayload as error:
         outcome.error = error
         yield outcome
 
@@ -141,6 +157,8 @@ def _taken(way: _Way, document: Document, held: _Held) -> Outcome | None:
                 return None
             # Through a function of its own, so that the models are gone before the collector is back.
             _save_each(way, source, document, outcome)
+        except (DatabaseError, SchemaError):
+            raise
         except TuneledgerError as error:
             outcome.error = error
     return outcome
@@ -199,6 +217,8 @@ class _Held:
             first = outcomes[of[0].name]
             try:
                 first.reports.append(self.way.save(job, source, of))
+            except (DatabaseError, SchemaError):
+                raise
             except TuneledgerError as error:
                 first.error = error
             for document in of[1:]:

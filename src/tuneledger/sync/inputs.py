@@ -41,6 +41,8 @@ def found_files(paths: Iterable[str]) -> Iterator[tuple[str, bool]]:
     for path in paths:
         if path == STDIN:
             yield path, True
+        elif not path:
+            raise InvalidArgument("an empty path names nothing; . is the current folder")
         elif Path(path).is_dir():
             below = (str(file) for file in sorted(Path(path).rglob("*")) if file.is_file())
             yield from ((file, False) for file in below)
