@@ -167,6 +167,7 @@ def test_a_gzip_file_is_its_content(tmp_path: Path, sqlite_url: str) -> None:
         (tarred({"a": STATE})[:700], "a damaged archive"),
         (zipped({"a": STATE}, zipfile.ZIP_STORED).replace(b"loss", b"l0ss"), "a damaged archive"),
     ],
+    ids=["short-gzip", "short-zip", "short-tar", "altered-zip"],
 )
 def test_a_damaged_archive_is_refused(data: bytes, reason: str, tmp_path: Path, sqlite_url: str) -> None:
     """With the reason, whatever way it is damaged."""
@@ -188,7 +189,9 @@ def test_an_encrypted_zip_is_refused(tmp_path: Path, sqlite_url: str) -> None:
     assert "encrypted" in str(outcome.error)
 
 
-@pytest.mark.parametrize("pack", [gzip.compress, lambda data: zipped({"a": data, "b": data})])
+@pytest.mark.parametrize(
+    "pack", [gzip.compress, lambda data: zipped({"a": data, "b": data})], ids=["gzip", "zip"]
+)
 def test_what_unpacks_to_more_than_allowed_is_refused(pack: object, tmp_path: Path, sqlite_url: str) -> None:
     """A small file that would fill the memory is stopped at the limit, all its files counted together."""
     assert callable(pack)
