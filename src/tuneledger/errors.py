@@ -13,6 +13,7 @@
     │   ├── UnknownFormat                no reader recognises the input
     │   └── LimitExceeded                larger, deeper or longer than allowed
     ├── InvalidArgument (ValueError)     a call or an option that cannot be answered
+    ├── ExtraMissing                     an optional part is not installed
     ├── SourceRefused                    a provider's service said no
     ├── SchemaError                      the database is not ready; each names the mending command
     │   ├── SchemaEmpty
@@ -49,6 +50,7 @@ __all__ = [
     "DatabaseReadOnly",
     "DatabaseUnavailable",
     "DriverMissing",
+    "ExtraMissing",
     "InvalidArgument",
     "InvalidPayload",
     "JobNotFound",
@@ -169,6 +171,14 @@ class LimitExceeded(InvalidPayload):
 
 class InvalidArgument(TuneledgerError, ValueError):
     """A call or an option that cannot be answered."""
+
+
+class ExtraMissing(TuneledgerError):
+    """An optional part is not installed."""
+
+    def __init__(self, extra: str) -> None:
+        """Name the ``extra`` that brings it."""
+        super().__init__(f"this needs more than the core; `pip install 'tuneledger[{extra}]'` brings it")
 
 
 class SourceRefused(TuneledgerError):

@@ -1,4 +1,4 @@
-"""``grafana``: dashboards for other programs."""
+"""``grafana`` and ``datasette``: the archive in other programs."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import typer
 from tuneledger.cli.options import Db, Schema, location, log
 
 app = typer.Typer()
+
+Host = Annotated[str, typer.Option(help="The address to listen on; 127.0.0.1 is this machine alone.")]
 
 
 @app.command()
@@ -33,3 +35,22 @@ def grafana(
         print_line(str(path))
     if place.schema is None:
         log.info("Grafana needs the plugin frser-sqlite-datasource for SQLite")
+
+
+@app.command()
+def datasette(
+    *,
+    host: Host = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65_535)] = 8001,
+    db: Db = None,
+    schema: Schema = None,
+) -> None:
+    """Serve the archive's SQLite file by Datasette, read-only, with dashboards and canned queries.
+
+    Whoever reaches the address reads all of the archive by SQL. Needs the extra `datasette`.
+    """
+    from tuneledger.datasette import serve
+
+    place = location(db, schema)
+    log.info("http://%s:%d/-/dashboards", host, port)
+    serve(place, host=host, port=port)
