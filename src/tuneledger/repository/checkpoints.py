@@ -7,12 +7,12 @@ from collections.abc import Collection, Mapping
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
-from sqlalchemy import bindparam, exists, func, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import aliased
 
 from tuneledger.errors import CheckpointNotFound, InvalidArgument
 from tuneledger.mapping import checkpoints_from
-from tuneledger.repository.scope import Scope, portions, within_bigint
+from tuneledger.repository.scope import Scope, portions, refuse_text, within_bigint
 from tuneledger.tables import JOB_SUMMARY, CheckpointRow, MetricRow
 
 if TYPE_CHECKING:
@@ -28,6 +28,12 @@ Goal = Literal["min", "max"]
 
 _VALUES_A_WINDOW = 24_000
 """Metric values fetched at once: enough to spread a statement's cost, few enough to stay in cache."""
+
+_VALUES_A_ROW = 4
+"""Metric values that take the room of a checkpoint without any."""
+
+_FEWEST_ROWS = 64
+"""Checkpoints fetched at once where each has very many metrics."""
 
 _CHECKPOINT = select(CheckpointRow.step_number, CheckpointRow.created_at, CheckpointRow.extra)
 _METRICS = select(MetricRow.name_id, MetricRow.step_number, MetricRow.value, MetricRow.kind).where(
@@ -127,7 +133,7 @@ class CheckpointQueries(Scope):
         only = (
             None if metrics is None else frozenset(names[name_id] for name_id in wanted) | frozenset(metrics)
         )
-        size = max(64, _VALUES_A_WINDOW // max(1, len(names)))
+        size = max(_FEWEST_ROWS, _VALUES_A_WINDOW // max(_VALUES_A_ROW, len(names)))
         order = CheckpointRow.step_number.desc() if newest_first else CheckpointRow.step_number
         statement = statement.order_by(order).limit(size)
         first, last = _bounds(first_step, last_step)
@@ -148,6 +154,7 @@ class CheckpointQueries(Scope):
     def _wanted(self, job_key: int, names: Mapping[int, str], metrics: Collection[str] | None) -> list[int]:
         if metrics is None:
             return sorted(names)
+        refuse_text(metrics, "metrics")
         found = [self._series_of([job_key], metric) for metric in dict.fromkeys(metrics)]
         return sorted({series[job_key][0] for series in found if series})
 
@@ -168,18 +175,21 @@ class CheckpointQueries(Scope):
             series = self._series_of([job_key], metric)
             if not series:
                 return None
+            # A value looked up for each step: as a join, PostgreSQL may pair every step with every value.
             row = aliased(MetricRow)
-            inside = [
-                row.job_key == job_key,
-                row.name_id == series[job_key][0],
-                row.step_number == CheckpointRow.step_number,
-                row.value.is_not(None),
-            ]
-            if least is not None:
-                inside.append(row.value >= _number(least))
-            if greatest is not None:
-                inside.append(row.value <= _number(greatest))
-            statement = statement.where(exists().where(*inside))
+            value = (
+                select(row.value)
+                .where(
+                    row.job_key == job_key,
+                    row.name_id == series[job_key][0],
+                    row.step_number == CheckpointRow.step_number,
+                )
+                .correlate(CheckpointRow)
+                .scalar_subquery()
+            )
+            lowest = -math.inf if least is None else _number(least)
+            highest = math.inf if greatest is None else _number(greatest)
+            statement = statement.where(value.between(lowest, highest))
         return statement
 
     def _filled(
@@ -307,9 +317,13 @@ class CheckpointQueries(Scope):
 
 def _number(bound: float) -> float:
     """Give a bound as a double. Raises `InvalidArgument` for NaN, which each engine sorts elsewhere."""
-    if math.isnan(bound):
+    try:
+        number = float(bound)
+    except OverflowError:  # an integer beyond all doubles
+        return math.inf if bound > 0 else -math.inf
+    if math.isnan(number):
         raise InvalidArgument("a bound is a number, not NaN")
-    return min(max(bound, -math.inf), math.inf)
+    return number
 
 
 def _bounds(first_step: int | None, last_step: int | None) -> tuple[int, int]:
@@ -317,4 +331,4 @@ def _bounds(first_step: int | None, last_step: int | None) -> tuple[int, int]:
     largest = 2**63 - 1
     first = 0 if first_step is None else max(0, first_step)
     last = largest if last_step is None else min(largest, last_step)
-    return (first, last) if first <= largest else (1, 0)
+    return (first, last) if first <= largest and last >= 0 else (1, 0)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, CursorResult
     from sqlalchemy.orm import Session
 
-__all__ = ["Scope", "portions", "refuse_flawed", "within_bigint"]
+__all__ = ["Scope", "portions", "refuse_flawed", "refuse_text", "within_bigint"]
 
 T = TypeVar("T")
 
@@ -110,6 +110,7 @@ class Scope:
         """Give the keys of jobs in the order asked for; of every job, oldest archived first, for None."""
         if job_ids is None:
             return self._pairs(_ALL_JOB_KEYS)
+        refuse_text(job_ids, "job_ids")
         asked = list(dict.fromkeys(job_ids))
         refuse_flawed(*asked)
         found: dict[str, int] = {}
@@ -179,3 +180,9 @@ def within_bigint(number: int) -> int:
 def portions(items: Sequence[T]) -> Iterator[Sequence[T]]:
     for first in range(0, len(items), _MOST_PARAMETERS):
         yield items[first : first + _MOST_PARAMETERS]
+
+
+def refuse_text(names: Iterable[str], argument: str) -> None:
+    """Refuse one text where several are wanted: it would be taken letter by letter."""
+    if isinstance(names, str):
+        raise InvalidArgument(f"{argument} is several names, [{shortened(names)!r}] for one")

@@ -145,7 +145,8 @@ class SeriesQueries(Scope):
         )
         buckets = (points - 2) // 2
         if buckets:
-            width = -(-(last - first + 1) // buckets)
+            # 2**63, for all steps there can be in one bucket, is no 63-bit number; the last step is an end.
+            width = min(-(-(last - first + 1) // buckets), 2**63 - 1)
             inner = {**range_of, "first_step": first, "last_step": last, "width": width}
             found.update(self._pairs(_THINNED, inner))
         steps = sorted(found)
