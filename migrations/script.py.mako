@@ -10,8 +10,15 @@ Rules of every migration here:
   default or null; take away one release later.
 * Drop the views that read a table before rebuilding it in batch mode, create them after it.
 * No import from tuneledger: its code moves on, this file does not.
-* downgrade() puts back what stood before; what it would lose is listed in ``loses``.
-* Add the released schema's dump under tests/data/schema/, and the change to CHANGELOG.md.
+* downgrade() puts back what stood before. ``loses`` gives what nobody can compute again, each with
+  the statement that counts it: a downgrade refuses while there is any, unless told to accept it.
+* ``tuneledger db plan`` shows the docstring of upgrade(), ``locks``, the rows of the tables that
+  ``touches`` names, and whether the previous release can go on meanwhile and afterwards. Be exact.
+* Long work goes in batches and says how far it is:
+  ``op.get_context().config.attributes.get("progress")``, called with what is done and of how much.
+* It runs offline, too (``op.get_context().as_sql``): then no rows can be read, only statements given.
+* At a release `scripts/schema-dump` keeps the schema under tests/data/schema/. The change goes to
+  CHANGELOG.md.
 """
 
 from __future__ import annotations
@@ -24,6 +31,11 @@ revision = ${repr(up_revision)}
 down_revision = ${repr(down_revision)}
 branch_labels = None
 depends_on = None
+
+locks = {"sqlite": "", "postgresql": ""}
+touches: tuple[str, ...] = ()
+beside_previous = ""
+loses: dict[str, str] = {}
 
 
 def upgrade() -> None:

@@ -28,6 +28,15 @@ down_revision = "0001"
 branch_labels = None
 depends_on = None
 
+locks = {
+    "sqlite": "the file's write lock while every value is read once; readers go on",
+    "postgresql": "while every value is read none that others wait for; then for a moment "
+    "ACCESS EXCLUSIVE on job_digests and job_metrics",
+}
+touches = ("metrics", "job_digests", "job_metrics")
+beside_previous = "yes: it knows no summary, and what it writes shows by the digest and is computed again"
+loses: dict[str, str] = {}
+
 _COLUMNS: dict[str, sa.types.TypeEngine[Any]] = {
     "number_count": sa.BigInteger(),
     "first_step": sa.BigInteger(),

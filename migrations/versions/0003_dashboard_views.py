@@ -16,6 +16,14 @@ down_revision = "0002"
 branch_labels = None
 depends_on = None
 
+locks = {
+    "sqlite": "the file's write lock, for a moment",
+    "postgresql": "for a moment ACCESS EXCLUSIVE on the views points and wide_checkpoints",
+}
+touches: tuple[str, ...] = ()
+beside_previous = "yes: no table changes"
+loses: dict[str, str] = {}
+
 _LAST_SECOND = 253402300799
 _VIEWS = ("comparison", "job_metric_names", "job_events", "job_status_history", "job_overview")
 

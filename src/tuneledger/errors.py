@@ -14,6 +14,7 @@
     │   └── LimitExceeded                larger, deeper or longer than allowed
     ├── InvalidArgument (ValueError)     a call or an option that cannot be answered
     ├── ExtraMissing                     an optional part is not installed
+    ├── DataLoss                         a downgrade would lose rows that nobody agreed to lose
     ├── SourceRefused                    a provider's service said no
     ├── SchemaError                      the database is not ready; each names the mending command
     │   ├── SchemaEmpty
@@ -43,6 +44,7 @@ __all__ = [
     "AmbiguousJob",
     "CheckpointNotFound",
     "Conflict",
+    "DataLoss",
     "DatabaseBusy",
     "DatabaseDamaged",
     "DatabaseError",
@@ -179,6 +181,18 @@ class ExtraMissing(TuneledgerError):
     def __init__(self, extra: str) -> None:
         """Name the ``extra`` that brings it."""
         super().__init__(f"this needs more than the core; `pip install 'tuneledger[{extra}]'` brings it")
+
+
+class DataLoss(TuneledgerError):
+    """A downgrade would lose rows, and the caller did not accept that; ``rows`` counts them by table."""
+
+    def __init__(self, place: str, rows: dict[str, int]) -> None:
+        self.rows = rows
+        listed = ", ".join(f"{count} of {table}" for table, count in rows.items())
+        super().__init__(
+            f"downgrading {place} would lose rows: {listed}; nothing was changed "
+            f"(back it up with `tuneledger backup`, then --accept-data-loss does it)"
+        )
 
 
 class SourceRefused(TuneledgerError):

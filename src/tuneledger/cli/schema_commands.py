@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tuneledger.cli import exit_codes
 from tuneledger.cli.options import AsJson, Db, Schema, Yes, confirmed, existing, location, log
+from tuneledger.errors import SchemaBroken
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+    from typing import NoReturn
 
     from sqlalchemy import Engine
 
@@ -22,6 +26,10 @@ app = typer.Typer()
 db_app = typer.Typer(no_args_is_help=False)
 app.add_typer(db_app, name="db", help="Look at and change the archive's schema.")
 
+_NoBackup = Annotated[
+    bool, typer.Option("--no-backup", help="Make no copy of an SQLite file before it is changed.")
+]
+
 
 @db_app.command()
 def upgrade(
@@ -29,15 +37,23 @@ def upgrade(
         str, typer.Argument(metavar="REVISION", help="Which one; the newest if not given.")
     ] = "head",
     *,
+    no_backup: _NoBackup = False,
     db: Db = None,
     schema: Schema = None,
 ) -> None:
-    """Make the archive's tables, or bring them up to this release; any number of times."""
+    """Make the archive's tables, or bring them up to this release; any number of times.
+
+    An SQLite file is copied first, to FILE.REVISION-TIME.backup beside it; of each of the three newest
+    revisions the newest copy is kept.
+    """
     from tuneledger import schema as schemas
     from tuneledger.cli.presenting import print_line
 
-    with _opened(location(db, schema, create=True), read_only=False) as engine:
-        print_line(f"at revision {schemas.upgrade(engine, revision)}")
+    with _opened(location(db, schema, create=True)) as engine, _progress() as progress:
+        at = schemas.upgrade(
+            engine, revision, backup=not no_backup, tell_backup=_tell_backup, progress=progress
+        )
+    print_line(f"at revision {at}")
 
 
 @db_app.command()
@@ -46,20 +62,79 @@ def downgrade(
         str, typer.Argument(metavar="REVISION", help="Which one; `base` removes the archive.")
     ],
     *,
+    accept_data_loss: Annotated[
+        bool,
+        typer.Option("--accept-data-loss", help="Do it although rows are lost that nothing brings back."),
+    ] = False,
+    no_backup: _NoBackup = False,
     yes: Yes = False,
     db: Db = None,
     schema: Schema = None,
 ) -> None:
-    """Take the schema back to an older release's."""
+    """Take the schema back to an older release's; refused where that loses rows.
+
+    An SQLite file is copied first, as by `upgrade`.
+    """
     from tuneledger import schema as schemas
     from tuneledger.cli.presenting import print_line
 
     place = existing(location(db, schema))
-    with _opened(place, read_only=False) as engine:
+    with _opened(place) as engine:
         if not confirmed(f"Take {place} down to {revision}?", yes=yes):
-            log.error("nothing was changed")
-            raise typer.Exit(exit_codes.REFUSED)
-        print_line(f"at revision {schemas.downgrade(engine, revision) or 'base'}")
+            _declined()
+        at = schemas.downgrade(
+            engine,
+            revision,
+            accept_data_loss=accept_data_loss,
+            backup=not no_backup,
+            tell_backup=_tell_backup,
+        )
+    print_line(f"at revision {at or 'base'}")
+
+
+@db_app.command()
+def plan(*, db: Db = None, schema: Schema = None, as_json: AsJson = False) -> None:
+    """Say what `upgrade` would do: steps, locks, rows, whether the previous release can go on meanwhile."""
+    from tuneledger import schema as schemas
+    from tuneledger.cli.presenting import print_json, print_line
+    from tuneledger.engine import locate
+
+    place = location(db, schema, note=not as_json)
+    if place.path is not None and not place.path.exists():
+        place = locate("sqlite://")  # planned as what it will be made from, and not made
+    with _opened(place, read_only=place.path is not None) as engine:
+        steps = schemas.plan(engine)
+    if as_json:
+        print_json([asdict(step) for step in steps])
+        return
+    if not steps:
+        print_line("nothing to do")
+    for step in steps:
+        rows = ", ".join(f"{count} in {table}" for table, count in step.rows.items()) or "none"
+        print_line(f"{step.revision}  {step.does}")
+        print_line(f"      locks: {step.locks}")
+        print_line(f"      rows it reads or writes: {rows}")
+        print_line(f"      previous release beside it: {step.beside_previous}")
+
+
+@db_app.command()
+def sql(
+    revisions: Annotated[
+        str,
+        typer.Argument(metavar="FROM:TO", help="Which revisions; all of them if not given. TO is from base."),
+    ] = "base:head",
+    *,
+    dialect: Annotated[str, typer.Option("--dialect", metavar="DIALECT", help="sqlite or postgresql.")],
+    schema: Schema = None,
+) -> None:
+    """Print migrations as SQL that sqlite3 or psql runs as it is; no database is looked at.
+
+    Down, where FROM is the newer one: whatever that loses.
+    """
+    from tuneledger import schema as schemas
+    from tuneledger.cli.presenting import print_line
+
+    print_line(schemas.sql(dialect, revisions, schema=schema).rstrip())
 
 
 @db_app.command()
@@ -67,7 +142,8 @@ def current(*, db: Db = None, schema: Schema = None, as_json: AsJson = False) ->
     """Say which revision the archive is at, and what that is to this release."""
     from tuneledger.cli.presenting import print_json, print_line
 
-    _, found = _status(db, schema, note=not as_json)
+    with _opened(existing(location(db, schema, note=not as_json)), read_only=True) as engine:
+        found = _status(engine)
     if as_json:
         print_json(
             {
@@ -83,31 +159,105 @@ def current(*, db: Db = None, schema: Schema = None, as_json: AsJson = False) ->
 
 @db_app.command()
 def check(*, db: Db = None, schema: Schema = None) -> None:
-    """Tell whether the archive is ready for this release; the exit code says so too."""
+    """Tell whether the archive is ready for this release, and how its schema differs from what it should be.
+
+    The exit code says so too. Nothing is changed.
+    """
+    from tuneledger import schema as schemas
     from tuneledger.cli.presenting import print_line
 
-    place, found = _status(db, schema, note=False)
-    error = found.error(str(place))
-    if error is not None:
-        raise error
+    place = existing(location(db, schema, note=False))
+    with _opened(place, read_only=True) as engine:
+        found = _status(engine)
+        error = found.error(str(place))
+        if error is not None and not isinstance(error, SchemaBroken):
+            raise error
+    # Making the tables to compare with is no writing, but a read-only transaction refuses it.
+    with _opened(place) as engine:
+        differences = schemas.drift(engine)
+    for line in differences:
+        print_line(line)
+    if error is not None or differences:
+        raise error or SchemaBroken(
+            f"{place} differs in {len(differences)} places from what revision {found.revision} makes; "
+            f"see above, then undo what somebody changed, or restore a backup"
+        )
     print_line(f"{place} is ready, at revision {found.revision}")
 
 
-def _status(db: str | None, schema: str | None, *, note: bool) -> tuple[Location, Status]:
-    from tuneledger import schema as schemas
-    from tuneledger.engine import READING, translated
+@db_app.command()
+def drop(*, yes: Yes = False, db: Db = None, schema: Schema = None) -> None:
+    """Drop the archive's tables and views with all they hold, and nothing else.
 
-    place = existing(location(db, schema, note=note))
-    with (
-        _opened(place, read_only=True) as engine,
-        translated(),
-        engine.connect().execution_options(**READING) as connection,
-    ):
-        return place, schemas.status(connection)
+    On PostgreSQL the schema goes too, if it is empty then; an SQLite file stays, empty.
+    """
+    from tuneledger import schema as schemas
+    from tuneledger.cli.presenting import print_line
+
+    place = existing(location(db, schema))
+    with _opened(place) as engine:
+        held = schemas.holdings(engine)
+        jobs = "an unknown number of" if held.jobs is None else held.jobs
+        if not confirmed(f"Drop {', '.join(held.ours)} with {jobs} jobs from {place}?", yes=yes):
+            _declined()
+        dropped = schemas.drop(engine)
+    print_line(f"dropped {', '.join(dropped.ours)}")
+    if dropped.others:
+        print_line(f"left alone: {', '.join(dropped.others)}")
+
+
+def _declined() -> NoReturn:
+    log.error("nothing was changed")
+    raise typer.Exit(exit_codes.REFUSED)
+
+
+def _tell_backup(path: Path) -> None:
+    log.info("backup: %s", path)
 
 
 @contextmanager
-def _opened(place: Location, *, read_only: bool) -> Iterator[Engine]:
+def _progress() -> Iterator[Callable[[int, int], None] | None]:
+    """Give what shows how far a migration is, on a terminal as a bar, else as lines seldom enough to read."""
+    import sys
+    import time
+
+    if not sys.stderr.isatty():
+        said = time.monotonic()
+
+        def say(done: int, total: int) -> None:
+            nonlocal said
+            if time.monotonic() - said > _SECONDS_BETWEEN_LINES:
+                said = time.monotonic()
+                log.info("%d of %d jobs", done, total)
+
+        yield say
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("jobs", total=None, start=False)
+
+        def show(done: int, total: int) -> None:
+            progress.start_task(task)
+            progress.update(task, completed=done, total=total)
+
+        yield show
+
+
+_SECONDS_BETWEEN_LINES = 5.0
+
+
+def _status(engine: Engine) -> Status:
+    from tuneledger import schema as schemas
+    from tuneledger.engine import READING, translated
+
+    with translated(), engine.connect().execution_options(**READING) as connection:
+        return schemas.status(connection)
+
+
+@contextmanager
+def _opened(place: Location, *, read_only: bool = False) -> Iterator[Engine]:
     from tuneledger.engine import open_engine
 
     engine = open_engine(place, read_only=read_only)

@@ -103,7 +103,7 @@ def locate(location: str | os.PathLike[str] | URL, schema: str | None = None) ->
         asked = url.query.get("schema")
         named = schema or (asked if isinstance(asked, str) else None) or DEFAULT_SCHEMA
         return Location(
-            url.difference_update_query(["schema"]).set(drivername="postgresql+psycopg"), _identifier(named)
+            url.difference_update_query(["schema"]).set(drivername="postgresql+psycopg"), identifier(named)
         )
     raise InvalidArgument(f"{backend} is not supported; an archive lives in SQLite or PostgreSQL")
 
@@ -120,7 +120,7 @@ def _without_schema(url: URL, schema: str | None) -> Location:
     return Location(url, None)
 
 
-def _identifier(name: str) -> str:
+def identifier(name: str) -> str:
     """Take a schema name that needs no quoting anywhere: no surprise in a log, a dump or a search path."""
     longest = 63  # PostgreSQL cuts longer names without a word
     plain = (

@@ -14,6 +14,7 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
 
 from tuneledger.engine.waiting import wait
 from tuneledger.errors import DatabaseBusy, DatabaseReadOnly, UnsuitableConnection, shortened
+from tuneledger.tables import VERSION_TABLE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -66,7 +67,7 @@ def make_engine(url: URL, *, read_only: bool, durable: bool, wait_seconds: float
         cursor.execute("PRAGMA foreign_keys = ON")  # off by default, in every SQLite so far
         if read_only:
             cursor.execute("PRAGMA query_only = ON")
-        elif not in_memory:
+        elif not in_memory and not _belongs_to_others(connection):
             _use_write_ahead_log(connection, wait_seconds, is_async=is_async)
             # In WAL mode only FULL syncs at each commit; NORMAL may lose the last ones with the power.
             cursor.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
@@ -164,6 +165,12 @@ def _watch_unlocked_files(engine: Engine) -> None:
 
     event.listen(engine, "rollback", compare)
     event.listen(engine, "commit", compare)
+
+
+def _belongs_to_others(connection: sqlite3.Connection) -> bool:
+    """Tell whether the file holds another application's tables: then not even its mode is changed."""
+    names = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
+    return bool(names) and VERSION_TABLE not in names
 
 
 def _use_write_ahead_log(connection: sqlite3.Connection, wait_seconds: float, *, is_async: bool) -> None:

@@ -7,26 +7,42 @@ Two doors lead to a migration, `upgrade` and `downgrade` here and the ``alembic`
 `run_environment`, on the one guarded connection that `guarding` gives.
 """
 
-from tuneledger.schema.drift import declared, differences, drift, reference
+from tuneledger.schema.catalog import Catalog
+from tuneledger.schema.drift import catalog, declared, differences, drift, reference
+from tuneledger.schema.dropping import Holdings, drop, holdings
 from tuneledger.schema.environment import run_environment
 from tuneledger.schema.guarding import guarded
 from tuneledger.schema.migrating import downgrade, upgrade
+from tuneledger.schema.offline import DIALECTS, sql
+from tuneledger.schema.plan import PlannedStep, plan
 from tuneledger.schema.revisions import head, revisions
-from tuneledger.schema.state import State, Status, require_current, status
+from tuneledger.schema.state import State, Status, relations, require_current, status
+from tuneledger.tables import VIEWS
 
 __all__ = [
+    "DIALECTS",
+    "VIEWS",
+    "Catalog",
+    "Holdings",
+    "PlannedStep",
     "State",
     "Status",
+    "catalog",
     "declared",
     "differences",
     "downgrade",
     "drift",
+    "drop",
     "guarded",
     "head",
+    "holdings",
+    "plan",
     "reference",
+    "relations",
     "require_current",
     "revisions",
     "run_environment",
+    "sql",
     "status",
     "upgrade",
 ]

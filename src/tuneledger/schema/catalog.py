@@ -87,14 +87,13 @@ def _item(signs: list[str]) -> tuple[str, str]:
 # -- PostgreSQL -----------------------------------------------------------------------------------
 
 _RELATIONS = """
-SELECT c.oid, c.relname, c.relkind IN ('v', 'm') AS is_view,
-       CASE WHEN c.relkind IN ('v', 'm') THEN pg_get_viewdef(c.oid, true) END AS definition
+SELECT c.oid, CASE WHEN c.relkind IN ('v', 'm') THEN 'view ' ELSE 'table ' END || c.relname,
+       CASE WHEN c.relkind IN ('v', 'm') THEN pg_get_viewdef(c.oid, true) END
 FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 WHERE n.nspname = :schema AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
-ORDER BY c.relname
 """
 _COLUMNS = """
-SELECT 'column ' || a.attname,
+SELECT a.attrelid, a.attname,
        concat_ws(' ',
            format_type(a.atttypid, a.atttypmod),
            CASE WHEN a.attcollation <> t.typcollation THEN 'collate ' || l.collname END,
@@ -105,20 +104,20 @@ FROM pg_catalog.pg_attribute AS a
 JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid
 LEFT JOIN pg_catalog.pg_collation AS l ON l.oid = a.attcollation
 LEFT JOIN pg_catalog.pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-WHERE a.attrelid = :oid AND a.attnum > 0 AND NOT a.attisdropped
-ORDER BY a.attnum
+WHERE a.attrelid = ANY(:oids) AND a.attnum > 0 AND NOT a.attisdropped
+ORDER BY a.attrelid, a.attnum
 """
 # PostgreSQL 18 lists NOT NULL among the constraints as well; the columns above say it on every release.
 _PARTS = """
-SELECT 'constraint ' || conname, pg_get_constraintdef(oid, true)
-FROM pg_catalog.pg_constraint WHERE conrelid = :oid AND contype IN ('p', 'u', 'f', 'c', 'x')
+SELECT conrelid, 'constraint ' || conname, pg_get_constraintdef(oid, true)
+FROM pg_catalog.pg_constraint WHERE conrelid = ANY(:oids) AND contype IN ('p', 'u', 'f', 'c', 'x')
 UNION ALL
-SELECT 'index ' || c.relname, pg_get_indexdef(i.indexrelid, 0, true)
+SELECT i.indrelid, 'index ' || c.relname, pg_get_indexdef(i.indexrelid, 0, true)
 FROM pg_catalog.pg_index AS i JOIN pg_catalog.pg_class AS c ON c.oid = i.indexrelid
-WHERE i.indrelid = :oid
+WHERE i.indrelid = ANY(:oids)
 UNION ALL
-SELECT 'trigger ' || tgname, pg_get_triggerdef(oid, true)
-FROM pg_catalog.pg_trigger WHERE tgrelid = :oid AND NOT tgisinternal
+SELECT tgrelid, 'trigger ' || tgname, pg_get_triggerdef(oid, true)
+FROM pg_catalog.pg_trigger WHERE tgrelid = ANY(:oids) AND NOT tgisinternal
 """
 
 
@@ -128,13 +127,16 @@ def postgresql_catalog(connection: Connection, schema: str) -> Catalog:
     The transaction's search path becomes that schema, so that definitions name their tables without it.
     """
     connection.execute(text("SELECT set_config('search_path', :schema, true)"), {"schema": schema})
-    found: Catalog = {}
-    for oid, name, is_view, definition in connection.execute(text(_RELATIONS), {"schema": schema}).all():
-        columns = connection.execute(text(_COLUMNS), {"oid": oid}).all()
-        parts: dict[str, str] = dict(columns)
-        parts["order of columns"] = ", ".join(column.removeprefix("column ") for column, _ in columns)
-        if is_view:
-            parts["definition"] = " ".join(definition.split())
-        parts.update(connection.execute(text(_PARTS), {"oid": oid}).all())
-        found[f"{'view' if is_view else 'table'} {name}"] = parts
-    return found
+    relations = connection.execute(text(_RELATIONS), {"schema": schema}).all()
+    parts: dict[int, dict[str, str]] = {oid: {} for oid, *_ in relations}
+    columns: dict[int, list[str]] = {oid: [] for oid in parts}
+    for oid, column, described in connection.execute(text(_COLUMNS), {"oids": list(parts)}):
+        parts[oid][f"column {column}"] = described
+        columns[oid].append(column)
+    for oid, part, described in connection.execute(text(_PARTS), {"oids": list(parts)}):
+        parts[oid][part] = described
+    for oid, _, definition in relations:
+        parts[oid]["order of columns"] = ", ".join(columns[oid])
+        if definition is not None:
+            parts[oid]["definition"] = " ".join(definition.split())
+    return {name: parts[oid] for oid, name, _ in relations}

@@ -5,15 +5,18 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, MetaData, text
 
-from tuneledger.engine import open_engine
-from tuneledger.errors import InvalidArgument, UnsuitableConnection
-from tuneledger.schema.guarding import guarded, is_guarded
+from tuneledger.engine import locate, open_engine
+from tuneledger.errors import DataLoss, InvalidArgument, UnsuitableConnection
+from tuneledger.schema.backup import back_up
+from tuneledger.schema.guarding import guarded, is_guarded, place_of
+from tuneledger.schema.offline import write_sql
+from tuneledger.schema.state import State, status
 from tuneledger.tables import VERSION_TABLE, Base
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from sqlalchemy.engine import Connection
 
@@ -21,25 +24,37 @@ __all__ = ["run_environment"]
 
 
 def run_environment(context: Any, *, url: str | None = None) -> None:
-    """Run what Alembic asks for; ``url`` is the database where neither caller nor command line names one."""
-    with _connected(context, url) as connection:
+    """Run what Alembic asks for; ``url`` is the database where neither caller nor command line names one.
+
+    The command line may name one by ``-x url=…``, ``-x schema=…``, and say ``-x accept-data-loss=yes`` or
+    ``-x backup=no``; a caller does so in ``config.attributes``, where ``connection`` is an engine, or a
+    connection that `guarded` gave.
+    """
+    arguments: dict[str, Any] = dict(context.get_x_argument(as_dictionary=True))
+    arguments["url"] = arguments.get("url") or context.config.get_main_option("sqlalchemy.url") or url
+    arguments |= context.config.attributes
+    if context.is_offline_mode():
+        write_sql(context, arguments)
+        return
+    with _connected(arguments) as connection:
         context.configure(
             connection=connection,
-            target_metadata=Base.metadata,
+            target_metadata=_declared(connection),
             version_table=VERSION_TABLE,
             transactional_ddl=True,
             render_as_batch=True,
             compare_server_default=True,
         )
-        if _migrates(context) and connection.dialect.name == "postgresql":
-            _make_schema(connection)
+        if _migrates(context):
+            _make_ready(connection)
+            _look_at_steps(context.get_context(), arguments)
         with context.begin_transaction():
             context.run_migrations()
 
 
 @contextmanager
-def _connected(context: Any, url: str | None) -> Iterator[Connection]:
-    given = context.config.attributes.get("connection")
+def _connected(arguments: dict[str, Any]) -> Iterator[Connection]:
+    given = arguments.get("connection")
     if isinstance(given, Engine):
         with guarded(given) as connection:
             yield connection
@@ -51,19 +66,28 @@ def _connected(context: Any, url: str | None) -> Iterator[Connection]:
             )
         yield given
     else:
-        arguments = context.get_x_argument(as_dictionary=True)
-        asked = arguments.get("url") or context.config.get_main_option("sqlalchemy.url") or url
-        if not asked:
+        if not arguments["url"]:
             raise InvalidArgument(
                 "say which database: set TUNELEDGER_DATABASE_URL, "
                 "or `alembic -x url=postgresql://… upgrade head`"
             )
-        engine = open_engine(asked, schema=arguments.get("schema"))
+        engine = open_engine(arguments["url"], schema=arguments.get("schema"))
         try:
             with guarded(engine) as connection:
                 yield connection
         finally:
             engine.dispose()
+
+
+def _declared(connection: Connection) -> MetaData:
+    """Give the tables for autogenerate to compare with; SQLite has no identities."""
+    declared = MetaData(naming_convention=Base.metadata.naming_convention)
+    for table in Base.metadata.sorted_tables:
+        copy = table.to_metadata(declared)
+        for column in copy.c if connection.dialect.name == "sqlite" else ():
+            if column.identity is not None:
+                column.identity = column.server_default = None
+    return declared
 
 
 def _migrates(context: Any) -> bool:
@@ -75,11 +99,48 @@ def _migrates(context: Any) -> bool:
     return True
 
 
-def _make_schema(connection: Connection) -> None:
+def _make_ready(connection: Connection) -> None:
+    """Refuse what no migration mends, and make the PostgreSQL schema where there is none."""
+    found = status(connection)
+    error = found.error(place_of(connection.engine))
+    if error and found.state not in {State.EMPTY, State.BEHIND}:
+        raise error
+    if connection.dialect.name != "postgresql":
+        return
     schema = connection.exec_driver_sql("SHOW search_path").scalar_one()
     # Asked first, for CREATE SCHEMA IF NOT EXISTS wants the right to create one also where it is there.
-    there = connection.exec_driver_sql(
-        "SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = %s", (schema,)
+    there = connection.execute(
+        text("SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = :schema"), {"schema": schema}
     ).scalar()
-    if there is None and not schema.startswith("pg_"):
+    if there is None and schema != "pg_temp":
         connection.exec_driver_sql(f"CREATE SCHEMA {schema}")
+
+
+def _look_at_steps(migration: Any, arguments: dict[str, Any]) -> None:
+    """Look at the steps before the first is taken: what they would lose, and whether a backup comes first."""
+    # Alembic tells the steps to nobody beforehand, and arguments like -1 are steps to it alone.
+    find_steps: Callable[[Any, Any], Any] = migration._migrations_fn  # noqa: SLF001 - see above
+
+    def looked_at(heads: tuple[str, ...], _migration: Any) -> list[Any]:
+        steps = list(find_steps(heads, migration))
+        connection: Connection = migration.connection
+        if arguments.get("accept_data_loss", arguments.get("accept-data-loss")) not in {True, "yes"}:
+            _refuse_losses(connection, steps)
+        path = locate(connection.engine.url).path
+        if heads and steps and path is not None and arguments.get("backup") not in {False, "no"}:
+            made = back_up(path, heads[0])
+            if tell := arguments.get("tell_backup"):
+                tell(made)
+        return steps
+
+    migration._migrations_fn = looked_at  # noqa: SLF001 - the same
+
+
+def _refuse_losses(connection: Connection, steps: list[Any]) -> None:
+    lost: dict[str, int] = {}
+    for step in steps:
+        if step.is_downgrade:
+            for what, count in step.revision.module.loses.items():
+                lost[what] = connection.exec_driver_sql(count).scalar_one()
+    if any(lost.values()):
+        raise DataLoss(place_of(connection.engine), {what: rows for what, rows in lost.items() if rows})

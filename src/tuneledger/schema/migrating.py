@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from tuneledger.schema.guarding import guarded, place_of
 from tuneledger.schema.revisions import known
-from tuneledger.schema.state import State, Status, status
+from tuneledger.schema.state import State, status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from alembic.config import Config
     from sqlalchemy.engine import Connection, Engine
@@ -18,41 +19,59 @@ __all__ = ["alembic_config", "downgrade", "run_command", "upgrade"]
 
 
 def upgrade(
-    engine: Engine, revision: str = "head", *, progress: Callable[[int, int], None] | None = None
+    engine: Engine,
+    revision: str = "head",
+    *,
+    backup: bool = True,
+    tell_backup: Callable[[Path], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> str:
     """Bring the schema up to ``revision`` (to the newest one), making it where there is none.
 
-    Gives the revision it is at afterwards. Any number of processes may do so at once. ``progress`` is
+    Gives the revision it is at afterwards. Any number of processes may do so at once. An SQLite file is
+    backed up first, see `tuneledger.schema.backup`; ``tell_backup`` is told where to. ``progress`` is
     told what is done and of how much, in the migration's own unit. Raises `SchemaForeign`, `SchemaAhead`
     or `SchemaBroken` where an upgrade is no answer.
     """
     wanted = known(revision)
     with guarded(engine) as connection:
-        found = _ready(connection, engine, {State.EMPTY, State.BEHIND, State.CURRENT})
-        if found.revision is not None and found.revision >= wanted:
-            return found.revision
-        run_command(connection, "upgrade", wanted, progress=progress)
+        found = status(connection)
+        if found.state in {State.BEHIND, State.CURRENT} and (found.revision or "") >= wanted:
+            return found.revision or wanted
+        run_command(connection, "upgrade", wanted, backup=backup, tell_backup=tell_backup, progress=progress)
         return wanted
 
 
-def downgrade(engine: Engine, revision: str) -> str | None:
-    """Take the schema down to ``revision``; ``base`` removes it. Gives the revision it is at afterwards."""
+def downgrade(
+    engine: Engine,
+    revision: str,
+    *,
+    accept_data_loss: bool = False,
+    backup: bool = True,
+    tell_backup: Callable[[Path], None] | None = None,
+) -> str | None:
+    """Take the schema down to ``revision``; ``base`` removes it. Gives the revision it is at afterwards.
+
+    Raises `DataLoss`, having changed nothing, where rows would be lost that cannot be computed again,
+    unless ``accept_data_loss``. An SQLite file is backed up first, as by `upgrade`.
+    """
     wanted = None if revision == "base" else known(revision)
     with guarded(engine) as connection:
-        found = _ready(connection, engine, {State.CURRENT, State.BEHIND})
-        if wanted is not None and found.revision is not None and found.revision <= wanted:
+        found = status(connection)
+        error = found.error(place_of(engine))
+        if error and found.state is not State.BEHIND:
+            raise error
+        if wanted is not None and (found.revision or "") <= wanted:
             return found.revision
-        run_command(connection, "downgrade", wanted or "base")
+        run_command(
+            connection,
+            "downgrade",
+            wanted or "base",
+            accept_data_loss=accept_data_loss,
+            backup=backup,
+            tell_backup=tell_backup,
+        )
         return wanted
-
-
-def _ready(connection: Connection, engine: Engine, states: set[State]) -> Status:
-    """Give the status, or raise the error that fits where it is none of ``states``."""
-    found = status(connection)
-    error = found.error(place_of(engine))
-    if found.state not in states and error:
-        raise error
-    return found
 
 
 def run_command(connection: Connection, name: str, revision: str, **attributes: Any) -> None:
