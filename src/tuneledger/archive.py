@@ -4,16 +4,36 @@ from __future__ import annotations
 
 import logging
 import random
+import secrets
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Self, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 from sqlalchemy.orm import Session
 
 from tuneledger import schema as schemas
-from tuneledger.engine import READING, WRITING, Location, locate, open_engine, translated, wait
-from tuneledger.errors import DatabaseUnavailable, SchemaEmpty, TuneledgerError, shortened
-from tuneledger.repository import CheckpointRepository, OnConflict
+from tuneledger.engine import (
+    READING,
+    WRITING,
+    Location,
+    copy_file,
+    locate,
+    open_engine,
+    sync_folder,
+    translated,
+    wait,
+)
+from tuneledger.engine.opening import DEFAULT_SCHEMA
+from tuneledger.errors import (
+    DatabaseDamaged,
+    DatabaseUnavailable,
+    InvalidArgument,
+    SchemaEmpty,
+    TuneledgerError,
+    shortened,
+)
+from tuneledger.repository import CheckpointRepository, Finding, OnConflict, Problem
 
 if TYPE_CHECKING:
     import os
@@ -33,6 +53,12 @@ _log = logging.getLogger("tuneledger")
 
 _TRIES = 5
 _FIRST_PAUSE_SECONDS = 0.05
+
+
+_NO_FILE: Final = (
+    "no file lies behind this archive; PostgreSQL is backed up by `pg_dump --format=custom --schema={schema} "
+    "--file=FILE URL` and comes back by `pg_restore --dbname=URL FILE`, see docs/reliability.md"
+)
 
 
 class Archive:
@@ -164,6 +190,71 @@ class Archive:
                 return repository.append(job_id, given, on_conflict=on_conflict)
 
         return self._repeated(f"append to job {shortened(job_id)!r}", once)
+
+    def verify(self) -> Iterator[Finding]:
+        """Look at every row, and give what is not as it was written; changes nothing.
+
+        Each job is looked at in a transaction of its own, so that writers may go on meanwhile.
+        """
+        if self.location.schema is None:
+            for difference in schemas.drift(self.engine):
+                yield Finding(Problem.CHANGED, f"the schema: {difference}")
+        with self.read() as repository:
+            yield from repository.verify_structure()
+        for job_key in self._job_keys():
+            with self.read() as repository:
+                yield from repository.verify_job(job_key)
+
+    def repair(self) -> Iterator[Finding]:
+        """Rebuild the summaries of every job that is whole but for them; give what is wrong afterwards."""
+        for job_key in self._job_keys():
+            with self.write() as repository:
+                findings = repository.repair_job(job_key)
+            yield from findings
+
+    def backup(self, file: str | os.PathLike[str]) -> int:
+        """Copy an SQLite archive to a new file while others write, verify the copy, give its number of jobs.
+
+        Raises `InvalidArgument` where the file exists, and for PostgreSQL, naming the command that does it;
+        `DatabaseDamaged` where the copy, and so most likely the archive, is not as it was written.
+        """
+        if self.location.path is None:
+            raise InvalidArgument(_NO_FILE.format(schema=self.location.schema or DEFAULT_SCHEMA))
+        target = Path(file)
+        if target.exists():
+            raise InvalidArgument(f"{shortened(target)} exists already; give another name")
+        partial = target.with_name(f"{target.name}.{secrets.token_hex(4)}.partial")
+        try:
+            try:
+                copy_file(self.location.path, partial)
+            except OSError as error:
+                raise InvalidArgument(f"{shortened(target)} cannot be made: {error.strerror}") from None
+            with Archive(partial, read_only=True) as copy:
+                for finding in copy.verify():
+                    raise DatabaseDamaged(
+                        f"no backup was made, for a copy is not as it was written ({finding}); "
+                        f"`tuneledger verify` lists what is wrong"
+                    )
+                with copy.read() as repository:
+                    jobs = repository.count_jobs()
+            partial.rename(target)
+            sync_folder(target.absolute().parent)
+        finally:
+            partial.unlink(missing_ok=True)
+        return jobs
+
+    def _job_keys(self) -> Iterator[int]:
+        last = -1
+        while True:
+            try:
+                with self.read() as repository:
+                    portion = repository.job_keys_after(last)
+            except DatabaseDamaged:
+                return  # the structure, looked at first, tells of that
+            if not portion:
+                return
+            yield from portion
+            last = portion[-1]
 
     def _repeated(self, what: str, action: Callable[[], T]) -> T:
         """Do ``action``, and again after errors that this can mend."""

@@ -23,8 +23,10 @@ from tuneledger.cli import (
     demonstration,
     exit_codes,
     exporting,
+    maintaining,
     publishing,
     reading,
+    role_commands,
     schema_commands,
     showing,
 )
@@ -45,6 +47,8 @@ _MODULES: Final = (
     copying,
     deleting,
     publishing,
+    maintaining,
+    role_commands,
     schema_commands,
     demonstration,
 )

@@ -4,6 +4,7 @@ Each engine has one module with what it needs at connect time and its fast way t
 `failures` turns what drivers raise into our own errors.
 """
 
+from tuneledger.engine.copying import copy_file, sync_folder
 from tuneledger.engine.failures import translated
 from tuneledger.engine.opening import (
     MIGRATING,
@@ -24,11 +25,13 @@ __all__ = [
     "WRITING",
     "Location",
     "check_suitable",
+    "copy_file",
     "insert_columns",
     "insert_rows",
     "locate",
     "open_engine",
     "schema_options",
+    "sync_folder",
     "translated",
     "wait",
 ]

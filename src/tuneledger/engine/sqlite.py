@@ -51,7 +51,7 @@ def make_engine(url: URL, *, read_only: bool, durable: bool, wait_seconds: float
         ) -> None:
             path = Path(arguments[0])
             if read_only:
-                arguments[0] = _read_only_uri(path)
+                arguments[0] = read_only_uri(path)
                 options["uri"] = True
             else:
                 _create_private(path)
@@ -107,7 +107,7 @@ def _may_write(path: Path) -> bool:
     return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
-def _read_only_uri(path: Path) -> str:
+def read_only_uri(path: Path) -> str:
     """Give the URI that reads a file, also one in a folder where no -shm file can be made to lock it with."""
     uri = f"{path.resolve().as_uri()}?mode=ro"
     return uri + "&immutable=1" if _is_out_of_reach(path) else uri

@@ -12,6 +12,7 @@ from tuneledger.mapping.checkpoints import (
     SeriesColumns,
     StoredSeries,
     checkpoint_columns,
+    stored_checkpoint_digest,
     stored_digests,
 )
 from tuneledger.mapping.jobs import (
@@ -45,5 +46,6 @@ __all__ = [
     "metric_from",
     "metric_values",
     "state_digest",
+    "stored_checkpoint_digest",
     "stored_digests",
 ]

@@ -12,7 +12,7 @@ from struct import Struct
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from tuneledger import json_text
-from tuneledger.mapping.values import metric_values
+from tuneledger.mapping.values import content_digest, metric_from, metric_values
 from tuneledger.models import CheckpointOut, MetricOut, Placeholder
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ __all__ = [
     "SeriesColumns",
     "StoredSeries",
     "checkpoint_columns",
+    "stored_checkpoint_digest",
     "stored_digests",
 ]
 
@@ -285,6 +286,27 @@ def stored_digests(
             [[value or 0.0] for _, value, _ in found],
         )
     return _digests(_with_extras(contents, extras))
+
+
+def stored_checkpoint_digest(
+    step_number: int,
+    created_at: int,
+    extra: str | None,
+    metrics: Iterable[tuple[str, float | None, int | None]],
+) -> int:
+    """Give the digest of a stored checkpoint from its rows as they are; ``metrics`` are (name, value, kind).
+
+    Raises `ValueError`, `TypeError`, `LookupError` or `struct.error` for rows that no release ever wrote:
+    those that `stored_digests` gets have passed the table's CHECK, which a damaged file need not have.
+    """
+    ordered = sorted(metrics)
+    for _, value, kind in ordered:
+        if (value, kind) != metric_values(metric_from(value, kind)) or type(value) not in (float, type(None)):
+            raise ValueError(value, kind)
+    prefix = _prefix((name for name, _, _ in ordered), (kind for _, _, kind in ordered))
+    numbers = (value or 0.0 for _, value, _ in ordered)
+    content = prefix + Struct(f">qq{len(ordered)}d").pack(step_number, created_at, *numbers)
+    return content_digest(content if extra is None else content + extra.encode())
 
 
 def _prefix(names: Iterable[str], kinds: Iterable[int | None]) -> bytes:

@@ -19,11 +19,13 @@ from tuneledger.repository.records import (
 )
 from tuneledger.repository.saving import JobWriting
 from tuneledger.repository.series import SeriesQueries
+from tuneledger.repository.verification import Finding, Problem, Verification
 
 __all__ = [
     "ABSENT",
     "Change",
     "CheckpointRepository",
+    "Finding",
     "Input",
     "InputRecord",
     "JobFilters",
@@ -31,6 +33,7 @@ __all__ = [
     "JobSummary",
     "JobToCopy",
     "OnConflict",
+    "Problem",
     "Proof",
     "SaveReport",
     "Series",
@@ -40,7 +43,7 @@ __all__ = [
 
 
 class CheckpointRepository(
-    RowCopying, JobWriting, DigestQueries, JobQueries, CheckpointQueries, SeriesQueries
+    RowCopying, JobWriting, Verification, DigestQueries, JobQueries, CheckpointQueries, SeriesQueries
 ):
     """The archive behind one SQLAlchemy session: models in, models out. It never commits.
 

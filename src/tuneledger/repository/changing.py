@@ -43,7 +43,7 @@ _EVENT_KEYS = select(EventRow.digest, EventRow.occurrence).where(EventRow.job_ke
 _STATE_KEYS = select(JobStateRow.revision, JobStateRow.status).where(
     JobStateRow.job_key == bindparam("job_key")
 )
-_SET_DIGEST = (
+SET_DIGEST = (
     update(JobDigestRow)
     .where(JobDigestRow.job_key == bindparam("of_job"))
     .values(digest=bindparam("new_digest"), summary_digest=bindparam("new_digest"))
@@ -78,7 +78,7 @@ _DROP_STATE = delete(JobStateRow).where(
     JobStateRow.revision == bindparam("of_revision"),
     JobStateRow.status == bindparam("of_status"),
 )
-_EMPTY_SERIES = delete(JobMetricRow).where(
+EMPTY_SERIES = delete(JobMetricRow).where(
     JobMetricRow.job_key == bindparam("of_job"),
     ~select(MetricRow.job_key)
     .where(MetricRow.job_key == JobMetricRow.job_key, MetricRow.name_id == JobMetricRow.name_id)
@@ -132,7 +132,7 @@ class JobChanging(RowAdding):
             self._recompute_summaries(job_key, self._names_of(job_key))
         else:
             self._recompute_summaries(job_key, merged.reread)
-        self._execute(_SET_DIGEST, {"of_job": job_key, "new_digest": before.digest ^ merged.digest})
+        self._execute(SET_DIGEST, {"of_job": job_key, "new_digest": before.digest ^ merged.digest})
 
     def _step_digests(
         self, job_key: int, columns: CheckpointColumns, *, every: bool = False
@@ -263,7 +263,7 @@ class JobChanging(RowAdding):
                 _DROP_VALUE,
                 [{"of_job": job_key, "of_name": name_ids[name], "of_step": step} for name, step in dropped],
             )
-            self._execute(_EMPTY_SERIES, {"of_job": job_key})
+            self._execute(EMPTY_SERIES, {"of_job": job_key})
 
     def _drop_steps(
         self, job_key: int, digests: Mapping[int, int], columns: CheckpointColumns, merged: Merged
@@ -276,7 +276,7 @@ class JobChanging(RowAdding):
             for name_ids in portions(names):
                 self._execute(_DROP_VALUES_AT, {"of_job": job_key, "of_names": name_ids, "of_steps": steps})
             self._execute(_DROP_CHECKPOINTS, {"of_job": job_key, "of_steps": steps})
-        self._execute(_EMPTY_SERIES, {"of_job": job_key})
+        self._execute(EMPTY_SERIES, {"of_job": job_key})
         merged.reread_all = True
         merged.removed = len(gone)
         merged.digest ^= job_digest(*(digests[step] for step in gone))

@@ -1,0 +1,188 @@
+"""Four roles for PostgreSQL: each may do its own work and nothing else, and tenants are kept apart."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import psycopg
+import pytest
+from psycopg import errors, sql
+from sqlalchemy.engine import make_url
+
+from jobs_for_tests import some_job
+from postgres_server import libpq_url
+from tuneledger import Archive, schema
+from tuneledger.cli import exit_codes, run
+from tuneledger.engine import open_engine
+from tuneledger.engine.roles import ROLES
+from tuneledger.errors import PermissionDenied
+from tuneledger.tables import VIEWS, Base
+
+PASSWORD = "not-a-secret"  # noqa: S105 - of roles that live as long as a test
+
+
+class Tenant:
+    """An archive in a schema of its own, with its roles."""
+
+    def __init__(self, url: str, name: str, printed: Callable[[str], str]) -> None:
+        self.url, self.name = url, name
+        script = printed(name)
+        with psycopg.connect(libpq_url(url), autocommit=True) as administrator:
+            administrator.execute(script)
+            for role in ROLES:
+                administrator.execute(
+                    sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(f"{name}_{role}"), PASSWORD)
+                )
+            engine = open_engine(self.as_role("migrate"), schema=name)
+            schema.upgrade(engine)
+            engine.dispose()
+            administrator.execute(script)
+
+    def as_role(self, role: str) -> str:
+        """The URL by which that role connects."""
+        url = make_url(self.url).set(username=f"{self.name}_{role}", password=PASSWORD)
+        return url.render_as_string(hide_password=False)
+
+    @contextmanager
+    def connected(self, role: str) -> Iterator[psycopg.Connection]:
+        """Plain SQL as that role."""
+        with psycopg.connect(libpq_url(self.as_role(role)), autocommit=True) as connection:
+            yield connection
+
+
+@pytest.fixture
+def printed(capsys: pytest.CaptureFixture[str]) -> Callable[[str], str]:
+    """What `db roles` prints for a schema."""
+
+    def script(name: str) -> str:
+        capsys.readouterr()
+        assert run(["db", "roles", "--dialect", "postgresql", "--schema", name]) == exit_codes.OK
+        return capsys.readouterr().out
+
+    return script
+
+
+@pytest.fixture
+def tenants(empty_postgres_url: str, printed: Callable[[str], str]) -> Iterator[tuple[Tenant, Tenant]]:
+    """Two archives in one database, a job in each.
+
+    Roles belong to the whole server, so their names are the test's own.
+    """
+    suffix = (make_url(empty_postgres_url).database or "")[-16:]
+    made = (
+        Tenant(empty_postgres_url, f"a_{suffix}", printed),
+        Tenant(empty_postgres_url, f"b_{suffix}", printed),
+    )
+    for tenant in made:
+        with Archive(tenant.as_role("write"), schema=tenant.name) as archive:
+            archive.save(some_job(f"job of {tenant.name}"))
+    yield made
+    with psycopg.connect(libpq_url(empty_postgres_url), autocommit=True) as administrator:
+        for tenant in made:
+            administrator.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(tenant.name)))
+            for role in ROLES:
+                name = sql.Identifier(f"{tenant.name}_{role}")
+                administrator.execute(sql.SQL("DROP OWNED BY {}").format(name))
+                administrator.execute(sql.SQL("DROP ROLE {}").format(name))
+
+
+def refused(connection: psycopg.Connection, statement: str) -> bool:
+    """Whether the server forbids a statement for want of rights."""
+    try:
+        connection.execute(statement)
+    except (errors.InsufficientPrivilege, errors.ObjectNotInPrerequisiteState):  # a view of several tables
+        return True
+    return False
+
+
+def test_each_role_does_its_work(tenants: tuple[Tenant, Tenant]) -> None:
+    """Write archives, deletes, reads and verifies; read reads and verifies; view sees the views."""
+    tenant, _ = tenants
+    with Archive(tenant.as_role("write"), schema=tenant.name) as archive:
+        archive.save(some_job("second"))
+        archive.save(some_job("second", 200))
+        with archive.write() as repository:
+            repository.delete_job("second")
+        assert list(archive.verify()) == []
+    with Archive(tenant.as_role("read"), schema=tenant.name) as archive:
+        with archive.read() as repository:
+            assert repository.job(f"job of {tenant.name}").checkpoints
+        assert list(archive.verify()) == []
+        with pytest.raises(PermissionDenied, match="db roles"):
+            archive.save(some_job("second"))
+    with tenant.connected("view") as connection:
+        for view in VIEWS:
+            connection.execute(f"SELECT * FROM {tenant.name}.{view}")
+
+
+def test_no_role_does_more(tenants: tuple[Tenant, Tenant]) -> None:
+    """Nobody but migrate changes the schema, read and view write nothing, view reads no table."""
+    tenant, _ = tenants
+    tables = [f"{tenant.name}.{name}" for name in (*Base.metadata.tables, "tuneledger_version")]
+    views = [f"{tenant.name}.{name}" for name in VIEWS]
+    forbidden = {
+        "write": [f"DROP TABLE {table}" for table in tables]
+        + [f"TRUNCATE {table}" for table in tables]
+        + [f"ALTER TABLE {table} ADD COLUMN x int" for table in tables]
+        + [f"DELETE FROM {tenant.name}.tuneledger_version"],
+        "read": [f"DELETE FROM {table}" for table in tables]
+        + [f"SELECT * FROM {table} FOR UPDATE" for table in tables],
+        "view": [f"SELECT * FROM {table}" for table in tables] + [f"DELETE FROM {view}" for view in views],
+    }
+    everyone = [
+        f"CREATE TABLE {tenant.name}.x (x int)",
+        f"CREATE VIEW {tenant.name}.x AS SELECT 1",
+        f"CREATE FUNCTION {tenant.name}.x() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+        f"DROP SCHEMA {tenant.name}",
+        f"GRANT USAGE ON SCHEMA {tenant.name} TO PUBLIC",
+        "CREATE ROLE x",
+        "CREATE SCHEMA x",
+        f"SET ROLE {tenant.name}_migrate",
+        "COPY (SELECT 1) TO PROGRAM 'true'",
+    ]
+    for role, statements in forbidden.items():
+        with tenant.connected(role) as connection:
+            for statement in [*statements, *everyone]:
+                assert refused(connection, statement) or not _granted(connection, statement), (
+                    role,
+                    statement,
+                )
+
+
+def _granted(connection: psycopg.Connection, statement: str) -> bool:
+    # A GRANT of what one does not have is a warning in PostgreSQL, and grants nothing.
+    if not statement.startswith("GRANT"):
+        return True
+    name = statement.split()[4]
+    row = connection.execute("SELECT has_schema_privilege('public', %s, 'USAGE')", [name]).fetchone()
+    return row is not None and bool(row[0])
+
+
+@pytest.mark.parametrize("role", ["write", "read", "view"])
+def test_tenants_are_apart(tenants: tuple[Tenant, Tenant], role: str) -> None:
+    """Whatever somebody of one tenant SETs, nothing of the other is seen."""
+    mine, other = tenants
+    settings = [
+        f"SET search_path TO {other.name}",
+        f"SET ROLE {other.name}_{role}",
+        f"SET SESSION AUTHORIZATION {other.name}_{role}",
+        "SET row_security = off",
+        f"SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY; SET application_name = '{other.name}'",
+        f"SELECT set_config('search_path', '{other.name}', false)",
+        f"SET tuneledger.tenant = '{other.name}'",
+    ]
+    with mine.connected(role) as connection:
+        for setting in settings:
+            refused(connection, setting)
+            for relation in (*Base.metadata.tables, *VIEWS):
+                assert refused(connection, f"SELECT * FROM {other.name}.{relation}"), (setting, relation)
+                with pytest.raises((errors.InsufficientPrivilege, errors.UndefinedTable)):
+                    connection.execute(f"SELECT * FROM {relation}")
+    with pytest.raises(PermissionDenied), Archive(mine.as_role(role), schema=other.name) as archive:
+        archive.verify()
+
+
+def test_roles_need_a_short_name(capsys: pytest.CaptureFixture[str]) -> None:
+    """A schema whose roles PostgreSQL would cut the names of is refused, as is what is no name."""
+    for name in ("x" * 60, 'x"; DROP ROLE y; --'):
+        assert run(["db", "roles", "--schema", name]) == exit_codes.USAGE
+    assert "DROP" not in capsys.readouterr().out
