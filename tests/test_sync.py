@@ -87,7 +87,7 @@ def test_outcomes_as_they_happen(database_url: str, tmp_path: Path) -> None:
 
 
 def test_outcomes_of_a_folder(sqlite_url: str, tmp_path: Path) -> None:
-    """Of unknown format is skipped where it lay in a folder; a broken record is an error even there."""
+    """What is unknown is skipped where it lay in a folder; a broken record is an error even there."""
     (tmp_path / "run").mkdir()
     (tmp_path / "run/notes.txt").write_text("notes")
     record = {"id": "x", "training_files": [], "created_at": -1, "status": "RUNNING"}
