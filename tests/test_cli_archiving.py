@@ -8,13 +8,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args
 
 import pytest
 
 from sample_files import sample_files, sample_id
 from tuneledger import OnConflict
-from tuneledger.cli import archiving, exit_codes
+from tuneledger.cli import exit_codes
+from tuneledger.cli.options import ConflictMode
 
 TUNELEDGER = Path(sys.executable).with_name("tuneledger")
 EXAMPLES = Path(__file__).parents[1] / "src/tuneledger/examples"
@@ -237,8 +238,7 @@ def test_on_conflict(database_url: str, command: Run, mode: str, code: int, loss
 
 def test_on_conflict_offers_what_there_is() -> None:
     """The option's choices are the library's, which it does not import for its help."""
-    hints = get_type_hints(archiving.archive)
-    assert get_args(hints["on_conflict"]) == tuple(mode.value for mode in OnConflict)
+    assert get_args(ConflictMode) == tuple(mode.value for mode in OnConflict)
 
 
 # -- where it goes, and how it looks ------------------------------------------------------------

@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tuneledger.cli import exit_codes
-from tuneledger.cli.options import AsJson, Db, Schema, log, open_archive
+from tuneledger.cli.options import AsJson, ConflictMode, Db, Schema, log, open_archive
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -49,7 +49,7 @@ def archive(
         ),
     ] = None,
     on_conflict: Annotated[
-        Literal["merge", "keep", "error", "replace"],
+        ConflictMode,
         typer.Option(
             help="Where a stored value differs: the newer payload's value (merge), the stored one (keep), "
             "a refusal (error); replace makes the job exactly the input.",

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tuneledger.cli import exit_codes
-from tuneledger.cli.options import AsJson, location, log, unix_seconds
+from tuneledger.cli.options import (
+    AsJson,
+    ConflictMode,
+    CreatedFrom,
+    CreatedTo,
+    Model,
+    Provider,
+    Status,
+    location,
+    log,
+    unix_seconds,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,17 +44,13 @@ def copy(
             "--job", metavar="JOB", help="Only this one, by its id or a unique beginning; repeatable."
         ),
     ] = None,
-    provider: Annotated[str | None, typer.Option(help="Only this provider's.")] = None,
-    model: Annotated[str | None, typer.Option(help="Only of this base model.")] = None,
-    status: Annotated[
-        str | None, typer.Option(help="Only of this status, spelt as the provider does.")
-    ] = None,
-    created_from: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Created then or later: a date, or UNIX seconds.")
-    ] = None,
-    created_to: Annotated[str | None, typer.Option(metavar="TIME", help="Created then or earlier.")] = None,
+    provider: Provider = None,
+    model: Model = None,
+    status: Status = None,
+    created_from: CreatedFrom = None,
+    created_to: CreatedTo = None,
     on_conflict: Annotated[
-        Literal["merge", "keep", "error", "replace"],
+        ConflictMode,
         typer.Option(help="Where TO holds a job with other content: as `archive` does."),
     ] = "merge",
     prove: Annotated[

@@ -8,7 +8,7 @@ import re
 import sys
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 
@@ -24,9 +24,15 @@ __all__ = [
     "DATABASE_VARIABLE",
     "AsCsv",
     "AsJson",
+    "ConflictMode",
+    "CreatedFrom",
+    "CreatedTo",
     "Db",
     "Metric",
+    "Model",
+    "Provider",
     "Schema",
+    "Status",
     "Yes",
     "confirmed",
     "existing",
@@ -59,6 +65,15 @@ Schema = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 AsCsv = Annotated[bool, typer.Option("--csv", help="Comma-separated rows on standard output.")]
+Provider = Annotated[str | None, typer.Option(help="Only this provider's.")]
+Model = Annotated[str | None, typer.Option(help="Only of this base model.")]
+Status = Annotated[str | None, typer.Option(help="Only of this status, spelt as the provider does.")]
+CreatedFrom = Annotated[
+    str | None, typer.Option(metavar="TIME", help="Created then or later: a date, or UNIX seconds.")
+]
+CreatedTo = Annotated[str | None, typer.Option(metavar="TIME", help="Created then or earlier.")]
+ConflictMode = Literal["merge", "keep", "error", "replace"]
+"""The values of `tuneledger.OnConflict`, which would bring SQLAlchemy with it."""
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")]
 Metric = Annotated[str, typer.Argument(metavar="METRIC", help="A metric's name, as `show` lists them.")]
 

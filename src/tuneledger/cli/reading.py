@@ -9,7 +9,21 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from tuneledger.cli import exit_codes
-from tuneledger.cli.options import AsCsv, AsJson, Db, Metric, Schema, log, open_archive, unix_seconds
+from tuneledger.cli.options import (
+    AsCsv,
+    AsJson,
+    CreatedFrom,
+    CreatedTo,
+    Db,
+    Metric,
+    Model,
+    Provider,
+    Schema,
+    Status,
+    log,
+    open_archive,
+    unix_seconds,
+)
 from tuneledger.errors import InvalidArgument, NotFound
 
 if TYPE_CHECKING:
@@ -34,15 +48,11 @@ _SUMMARY = (
 @app.command()
 def jobs(
     *,
-    provider: Annotated[str | None, typer.Option(help="Only this provider's.")] = None,
-    model: Annotated[str | None, typer.Option(help="Only of this base model.")] = None,
-    status: Annotated[
-        str | None, typer.Option(help="Only of this status, spelt as the provider does.")
-    ] = None,
-    created_from: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Created then or later: a date, or UNIX seconds.")
-    ] = None,
-    created_to: Annotated[str | None, typer.Option(metavar="TIME", help="Created then or earlier.")] = None,
+    provider: Provider = None,
+    model: Model = None,
+    status: Status = None,
+    created_from: CreatedFrom = None,
+    created_to: CreatedTo = None,
     source: Annotated[
         str | None, typer.Option("--input", metavar="NAME|SHA256", help="Only what this input added to.")
     ] = None,
