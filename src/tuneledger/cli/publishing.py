@@ -41,7 +41,7 @@ def grafana(
 def datasette(
     *,
     host: Host = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65_535)] = 8001,
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="The port to listen on.")] = 8001,
     db: Db = None,
     schema: Schema = None,
 ) -> None:
