@@ -7,6 +7,7 @@ Each engine has one module with what it needs at connect time and its fast way t
 from tuneledger.engine.copying import copy_file, sync_folder
 from tuneledger.engine.failures import translated
 from tuneledger.engine.opening import (
+    BINARY_RESULTS,
     MIGRATING,
     READING,
     WRITING,
@@ -20,6 +21,7 @@ from tuneledger.engine.rows import insert_columns, insert_rows
 from tuneledger.engine.waiting import wait
 
 __all__ = [
+    "BINARY_RESULTS",
     "MIGRATING",
     "READING",
     "WRITING",

@@ -45,6 +45,10 @@ may take as long as they need."""
 _ASYNC_DRIVERS: Final = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+psycopg_async"}
 
 
+BINARY_RESULTS: Final = {postgresql.BINARY_RESULTS: True}
+"""Execution option of a statement whose many numbers PostgreSQL need not write as text."""
+
+
 @dataclass(frozen=True, slots=True)
 class Location:
     """Where an archive is. Its text form never shows a password."""

@@ -14,10 +14,12 @@ from tuneledger.errors import UnsuitableConnection
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from sqlalchemy.engine import URL, Connection, Engine
+    from sqlalchemy.engine import URL, Connection, Engine, ExecutionContext
     from sqlalchemy.pool import ConnectionPoolEntry
 
     from tuneledger.engine.patience import PatientConnection
+
+BINARY_RESULTS: Final = "tuneledger_binary_results"
 
 _COPY_FROM: Final = 64
 """Rows from which COPY's extra round trips are earned back."""
@@ -78,6 +80,18 @@ def make_engine(
             _dialect: object, _record: object, arguments: Sequence[Any], options: dict[str, Any]
         ) -> PatientConnection:
             return PatientConnection.connect(*arguments, **options)
+
+        @event.listens_for(engine, "before_cursor_execute")
+        def in_binary(
+            _connection: object,
+            cursor: Any,
+            _statement: str,
+            _parameters: object,
+            context: ExecutionContext | None,
+            _many: object,
+        ) -> None:
+            if context is not None and context.execution_options.get(BINARY_RESULTS):
+                cursor.format = 1
 
     @event.listens_for(engine, "reset")
     def calm(_connection: object, record: ConnectionPoolEntry, _state: object) -> None:

@@ -5,7 +5,7 @@ release (``docs/schema.md`` gives it byte by byte). The digest of a job is the X
 of its parts, so that an append changes it without reading the rest.
 """
 
-from tuneledger.mapping.building import checkpoints_from
+from tuneledger.mapping.building import checkpoints_from, quiet_collector
 from tuneledger.mapping.checkpoints import (
     CheckpointColumns,
     CheckpointValues,
@@ -45,6 +45,7 @@ __all__ = [
     "job_from",
     "metric_from",
     "metric_values",
+    "quiet_collector",
     "state_digest",
     "stored_checkpoint_digest",
     "stored_digests",

@@ -1,50 +1,224 @@
-"""Checkpoints built of rows."""
+"""Checkpoints built of rows, a window of them at a time.
+
+The archive validated every value before it stored it. What a database guarantees of a column (its type, its
+range, the names in it) is looked at once a column here, and then models are built as pydantic builds them,
+without validating each value again: that takes four times as long. `tests/test_building.py` holds that nobody
+can tell the two apart. Whatever is not as it should be goes through validation, which says so.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import gc
+import threading
+from collections import deque
+from contextlib import contextmanager
+from functools import lru_cache
+from itertools import groupby, repeat
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from pydantic import TypeAdapter
+from pydantic import BaseModel, TypeAdapter
 
 from tuneledger import json_text
 from tuneledger.mapping.values import VALUES, of_rows
-from tuneledger.models import CheckpointOut
+from tuneledger.models import LAST_SECOND, CheckpointOut, MetricOut, Placeholder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-__all__ = ["checkpoints_from"]
+__all__ = ["checkpoints_from", "quiet_collector"]
+
+Model = TypeVar("Model", bound=BaseModel)
+Row = tuple[int, int, str | None]
 
 _CHECKPOINTS = TypeAdapter(list[CheckpointOut])
+
+_DECLARED: Final = tuple(MetricOut.model_fields)
+_FIELDS: Final = frozenset(CheckpointOut.model_fields)
+_ABSENT: Final = object()
+_METRIC_TYPES: Final = frozenset([float, Placeholder, type(None)])
+
+# The slots of a model, as pydantic itself fills them; its own setters refuse a frozen model.
+_set_fields, _set_names, _set_unknown, _set_private = (
+    BaseModel.__dict__[slot].__set__
+    for slot in ("__dict__", "__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")
+)
+
+_collector: Final = threading.Lock()
+
+
+@contextmanager
+def quiet_collector() -> Iterator[None]:
+    """Keep the cyclic collector from looking, again and again, at many new objects that form no cycle.
+
+    One thread at a time does so, for as long as one window takes: others neither wait nor prolong it, and a
+    program that has the collector off keeps it off.
+    """
+    if not gc.isenabled() or not _collector.acquire(blocking=False):
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        _collector.release()
 
 
 @of_rows
 def checkpoints_from(
-    rows: Iterable[tuple[int, int, str | None]],
+    rows: Sequence[Row],
     metrics: Iterable[tuple[int, int, float | None, int | None]],
     names: Mapping[int, str],
     only: frozenset[str] | None = None,
+    keys: Sequence[int] | None = None,
 ) -> list[CheckpointOut]:
     """Make checkpoints of rows (step, created_at, extra) and (name_id, step, value, kind).
 
     They come in the order of ``rows``. ``names`` gives the metric of a name_id, ``only`` the metrics
     wanted (None: all); ``metrics`` holds nothing else, but may hold values of steps that ``rows`` lacks:
-    under READ COMMITTED another writer's step can show up between the two queries.
+    under READ COMMITTED another writer's step can show up between the two queries. With ``keys``, one a row,
+    ``metrics`` refers to rows by these and not by steps, which several jobs may share.
     """
-    by_step: dict[int, dict[str, Any]] = {}
+    if not rows:
+        return []
+    steps, times, extras = (list(column) for column in zip(*rows, strict=True))
+    columns = _columns(steps if keys is None else list(keys), metrics, names)
+    if any(extras) or not _sound(steps, times, columns):
+        return _validated(rows, columns, only)
+    present = {name: _ABSENT not in column for name, column in columns.items()}
+    if all(present.values()):
+        return _alike(steps, times, columns)
+    return _of_shapes(steps, times, columns)
+
+
+def _columns(
+    keys: list[int],
+    metrics: Iterable[tuple[int, int, float | None, int | None]],
+    names: Mapping[int, str],
+) -> dict[str, Sequence[Any]]:
+    """Give each metric as a column beside ``keys``, ``_ABSENT`` where there is none."""
+    columns: dict[str, Sequence[Any]] = {}
+    by_name: dict[int, list[tuple[int, int, float | None, int | None]]] = {}
+    for name_id, run in groupby(metrics, key=itemgetter(0)):
+        by_name.setdefault(name_id, []).extend(run)
+    for name_id, found in by_name.items():
+        _, at, given, kinds = zip(*found, strict=True)
+        values: Sequence[Any] = given
+        if kinds.count(None) < len(kinds):
+            values = [
+                value if kind is None else VALUES[kind] for value, kind in zip(given, kinds, strict=True)
+            ]
+        if list(at) != keys:
+            at_key = dict(zip(at, values, strict=True))
+            values = [at_key.get(key, _ABSENT) for key in keys]
+        columns[names[name_id]] = values
+    return columns
+
+
+def _sound(steps: Sequence[int], times: Sequence[int], columns: Mapping[str, Sequence[Any]]) -> bool:
+    """Tell whether every value is one that validation lets through as it is."""
+    return (
+        {int}.issuperset(map(type, steps))
+        and {int}.issuperset(map(type, times))
+        and min(steps) >= 0
+        and min(times) >= 0
+        and max(times) <= LAST_SECOND
+        and all(_METRIC_TYPES.issuperset(set(map(type, column)) - {object}) for column in columns.values())
+        and _sound_names(tuple(columns))
+    )
+
+
+@lru_cache(maxsize=256)
+def _sound_names(names: tuple[str, ...]) -> bool:
+    MetricOut.model_validate(dict.fromkeys(names, 1.0))
+    return True
+
+
+def _alike(
+    steps: Sequence[int], times: Sequence[int], columns: Mapping[str, Sequence[Any]]
+) -> list[CheckpointOut]:
+    """Build checkpoints that all have the same metrics."""
+    count = len(steps)
+    declared = [columns.get(name, repeat(None, count)) for name in _DECLARED]
+    train, valid, accuracy = _DECLARED
+    fields = [
+        {train: first, valid: second, accuracy: third} for first, second, third in zip(*declared, strict=True)
+    ]
+    unknown = [name for name in columns if name not in _DECLARED]
+    extras: Iterable[dict[str, Any]]
+    if unknown:
+        values = zip(*(columns[name] for name in unknown), strict=True)
+        extras = [dict(zip(unknown, row, strict=True)) for row in values]
+    else:
+        extras = [{} for _ in steps]
+    metrics = _built(MetricOut, count, fields, frozenset(columns), extras)
+    return _built(
+        CheckpointOut,
+        count,
+        [
+            {"metrics": of_step, "step_number": step, "created_at": time}
+            for of_step, step, time in zip(metrics, steps, times, strict=True)
+        ],
+        _FIELDS,
+        [{} for _ in steps],
+    )
+
+
+def _built(
+    model: type[Model],
+    count: int,
+    fields: Iterable[dict[str, Any]],
+    names: frozenset[str],
+    unknown: Iterable[dict[str, Any]],
+) -> list[Model]:
+    made = [*map(object.__new__, repeat(model, count))]
+    _each(_set_fields, made, fields)
+    _each(_set_names, made, map(set, repeat(names, count)))  # each its own: a caller may change what it got
+    _each(_set_unknown, made, unknown)
+    _each(_set_private, made, repeat(None))
+    return made
+
+
+def _each(function: Callable[..., object], *arguments: Iterable[Any]) -> None:
+    deque(map(function, *arguments), maxlen=0)
+
+
+def _of_shapes(
+    steps: Sequence[int], times: Sequence[int], columns: Mapping[str, Sequence[Any]]
+) -> list[CheckpointOut]:
+    """Build checkpoints of which some have metrics that others lack: all of one shape at once."""
+    shapes: dict[tuple[bool, ...], list[int]] = {}
+    presences = zip(*([value is not _ABSENT for value in column] for column in columns.values()), strict=True)
+    for index, presence in enumerate(presences):
+        shapes.setdefault(presence, []).append(index)
+    found: dict[int, CheckpointOut] = {}
+    for presence, indexes in shapes.items():
+        of_shape = {
+            name: [column[index] for index in indexes]
+            for (name, column), there in zip(columns.items(), presence, strict=True)
+            if there
+        }
+        made = _alike([steps[index] for index in indexes], [times[index] for index in indexes], of_shape)
+        found.update(zip(indexes, made, strict=True))
+    return [found[index] for index in range(len(steps))]
+
+
+def _validated(
+    rows: Iterable[Row], columns: Mapping[str, Sequence[Any]], only: frozenset[str] | None
+) -> list[CheckpointOut]:
+    """Build checkpoints by validation, as they came in: some carry fields of their own, or are damaged."""
     items: list[dict[str, Any]] = []
-    for step, created_at, extra in rows:
+    for index, (step, created_at, extra) in enumerate(rows):
         values: dict[str, Any] = {}
-        by_step[step] = values
         item: dict[str, Any] = {"metrics": values, "step_number": step, "created_at": created_at}
         if extra is not None:
             kept: Any = json_text.load(extra)
             item |= kept.get("fields", {})
             aside = kept.get("metrics", {})
             values |= aside if only is None else {name: aside[name] for name in aside if name in only}
+        values.update(
+            {name: column[index] for name, column in columns.items() if column[index] is not _ABSENT}
+        )
         items.append(item)
-    for name_id, step, value, kind in metrics:
-        of_step = by_step.get(step)
-        if of_step is not None:
-            of_step[names[name_id]] = value if kind is None else VALUES[kind]
     return _CHECKPOINTS.validate_python(items)

@@ -5,20 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping
 from itertools import chain
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import ARRAY, BigInteger, and_, bindparam, column, func, select, tuple_
 from sqlalchemy.orm import aliased
 
 from tuneledger.errors import CheckpointNotFound, InvalidArgument
-from tuneledger.mapping import checkpoints_from
+from tuneledger.mapping import checkpoints_from, quiet_collector
 from tuneledger.repository.scope import Scope, portions, refuse_text, within_bigint
-from tuneledger.tables import JOB_SUMMARY, CheckpointRow, MetricRow
+from tuneledger.tables import JOB_SUMMARY, CheckpointRow, JobMetricRow, MetricNameRow, MetricRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from sqlalchemy import Select
+    from sqlalchemy import Executable, Select
 
     from tuneledger.models import CheckpointOut
 
@@ -51,10 +52,56 @@ _METRICS_AT = select(MetricRow.name_id, MetricRow.step_number, MetricRow.value, 
     MetricRow.name_id.in_(bindparam("name_ids", expanding=True)),
     MetricRow.step_number.in_(bindparam("steps", expanding=True)),
 )
-_LATEST = (
-    _CHECKPOINT.where(CheckpointRow.job_key == bindparam("job_key"))
-    .order_by(CheckpointRow.step_number.desc())
-    .limit(1)
+_WINDOW = _CHECKPOINT.where(
+    CheckpointRow.job_key == bindparam("job_key"),
+    CheckpointRow.step_number >= bindparam("first_step"),
+    CheckpointRow.step_number <= bindparam("last_step"),
+).limit(bindparam("size"))
+# Checkpoints of many jobs, a row for each of their metrics, or one with NULL where there is none.
+_ONE_A_JOB = (
+    select(
+        CheckpointRow.job_key,
+        CheckpointRow.step_number,
+        CheckpointRow.created_at,
+        CheckpointRow.extra,
+        JobMetricRow.name_id,
+        MetricNameRow.name,
+        MetricRow.value,
+        MetricRow.kind,
+        MetricRow.step_number.label("valued"),
+    )
+    .outerjoin(JobMetricRow, JobMetricRow.job_key == CheckpointRow.job_key)
+    .outerjoin(MetricNameRow, MetricNameRow.name_id == JobMetricRow.name_id)
+    .outerjoin(
+        MetricRow,
+        and_(
+            MetricRow.job_key == CheckpointRow.job_key,
+            MetricRow.name_id == JobMetricRow.name_id,
+            MetricRow.step_number == CheckpointRow.step_number,
+        ),
+    )
+)
+_other = aliased(CheckpointRow)
+_LATEST = _ONE_A_JOB.where(
+    CheckpointRow.job_key.in_(bindparam("job_keys", expanding=True)),
+    CheckpointRow.step_number
+    == select(func.max(_other.step_number))
+    .where(_other.job_key == CheckpointRow.job_key)
+    .correlate(CheckpointRow)
+    .scalar_subquery(),
+)
+# SQLite seeks each pair of a list; PostgreSQL would plan each by itself, and joins arrays instead.
+_AT_PAIRS_SQLITE = _ONE_A_JOB.where(
+    tuple_(CheckpointRow.job_key, CheckpointRow.step_number).in_(bindparam("pairs", expanding=True))
+)
+_asked = (
+    func.unnest(bindparam("job_keys", type_=ARRAY(BigInteger)), bindparam("steps", type_=ARRAY(BigInteger)))
+    .table_valued(column("job_key", BigInteger), column("step_number", BigInteger), name="asked")
+    .render_derived()
+)
+_AT_PAIRS_POSTGRESQL = _ONE_A_JOB.join(
+    _asked,
+    and_(_asked.c.job_key == CheckpointRow.job_key, _asked.c.step_number == CheckpointRow.step_number),
 )
 _BEST = {
     goal: select(
@@ -123,8 +170,7 @@ class CheckpointQueries(Scope):
         within: Mapping[str, tuple[float | None, float | None]] | None = None,
         newest_first: bool = False,
     ) -> Iterator[list[CheckpointOut]]:
-        job_key = self._job_key(job_id)
-        names = self._names_of(job_key)
+        job_key, names = self._job_and_names(job_id)
         wanted = self._wanted(job_key, names, metrics)
         statement = self._filtered(job_key, created_from, created_to, within)
         if statement is None:
@@ -135,21 +181,22 @@ class CheckpointQueries(Scope):
         )
         size = max(_FEWEST_ROWS, _VALUES_A_WINDOW // max(_VALUES_A_ROW, len(names)))
         order = CheckpointRow.step_number.desc() if newest_first else CheckpointRow.step_number
-        statement = statement.order_by(order).limit(size)
+        statement = statement.order_by(order)
         first, last = _bounds(first_step, last_step)
         while first <= last:
-            rows = self._execute(
-                statement.where(CheckpointRow.step_number >= first, CheckpointRow.step_number <= last)
-            ).all()
+            bounds = {"job_key": job_key, "first_step": first, "last_step": last, "size": size}
+            with quiet_collector():
+                rows = self._fetched(statement, bounds)
+                window = self._filled(job_key, rows, wanted, names, only=only, with_gaps=filtered)
             if not rows:
                 return
-            yield self._filled(job_key, rows, wanted, names, only=only, with_gaps=filtered)
+            yield window
             if len(rows) < size:
                 return
             if newest_first:
-                last = rows[-1].step_number - 1
+                last = rows[-1][0] - 1
             else:
-                first = rows[-1].step_number + 1
+                first = rows[-1][0] + 1
 
     def _wanted(self, job_key: int, names: Mapping[int, str], metrics: Collection[str] | None) -> list[int]:
         if metrics is None:
@@ -166,7 +213,7 @@ class CheckpointQueries(Scope):
         within: Mapping[str, tuple[float | None, float | None]] | None,
     ) -> Select[*tuple[Any, ...]] | None:
         """Give the statement of the checkpoints wanted, or None when there can be none."""
-        statement: Select[*tuple[Any, ...]] = _CHECKPOINT.where(CheckpointRow.job_key == job_key)
+        statement: Select[*tuple[Any, ...]] = _WINDOW
         if created_from is not None:
             statement = statement.where(CheckpointRow.created_at >= within_bigint(created_from))
         if created_to is not None:
@@ -207,10 +254,12 @@ class CheckpointQueries(Scope):
         ``with_gaps`` says that between the first and the last there are stored steps that are not wanted,
         maybe very many: what lies between is not read then.
         """
+        if not rows:
+            return []
         if with_gaps:
-            values = self._values_at(job_key, name_ids, [row.step_number for row in rows])
+            values = self._values_at(job_key, name_ids, [row[0] for row in rows])
         else:
-            ends = (rows[0].step_number, rows[-1].step_number)
+            ends = (rows[0][0], rows[-1][0])
             values = self._values_between(job_key, name_ids, min(ends), max(ends))
         return checkpoints_from(rows, values, names, only)
 
@@ -219,12 +268,12 @@ class CheckpointQueries(Scope):
     ) -> Iterator[Any]:
         bounds = {"job_key": job_key, "first_step": first_step, "last_step": last_step}
         for some in portions(name_ids):
-            yield from self._execute(_METRICS, {**bounds, "name_ids": some})
+            yield from self._fetched(_METRICS, {**bounds, "name_ids": some})
 
     def _values_at(self, job_key: int, name_ids: Sequence[int], steps: Sequence[int]) -> Iterator[Any]:
         for of_steps in portions(steps):
             for some in portions(name_ids):
-                yield from self._execute(
+                yield from self._fetched(
                     _METRICS_AT, {"job_key": job_key, "name_ids": some, "steps": of_steps}
                 )
 
@@ -232,22 +281,45 @@ class CheckpointQueries(Scope):
 
     def latest_checkpoint(self, job_id: str) -> CheckpointOut | None:
         """Give the checkpoint of the highest step, or None while the job has none."""
-        return self._latest(self._job_key(job_id))
-
-    def _latest(self, job_key: int) -> CheckpointOut | None:
-        rows = self._execute(_LATEST, {"job_key": job_key}).all()
-        if not rows:
-            return None
-        names = self._names_of(job_key)
-        return self._filled(job_key, rows, sorted(names), names)[0]
+        return self.latest_checkpoints([job_id]).get(job_id)
 
     def latest_checkpoints(self, job_ids: Iterable[str] | None = None) -> dict[str, CheckpointOut]:
         """Give the checkpoint of the highest step of each job (of all jobs: None), in the order asked for.
 
         Jobs without checkpoints are left out.
         """
-        found = {job_id: self._latest(key) for job_id, key in self._job_keys(job_ids).items()}
-        return {job_id: checkpoint for job_id, checkpoint in found.items() if checkpoint is not None}
+        keys = self._job_keys(job_ids)
+        found: dict[int, CheckpointOut] = {}
+        for some in portions(list(keys.values())):
+            found.update(self._one_a_job(_LATEST, {"job_keys": some}))
+        return {job_id: found[job_key] for job_id, job_key in keys.items() if job_key in found}
+
+    def _one_a_job(self, statement: Executable, parameters: Any) -> dict[int, CheckpointOut]:
+        """Give the checkpoint of each job, by its key, that a form of ``_ONE_A_JOB`` finds."""
+        rows: dict[int, tuple[int, int, str | None]] = {}
+        names: dict[int, str] = {}
+        values = []
+        for job_key, step, created_at, extra, name_id, name, value, kind, valued in self._fetched(
+            statement, parameters
+        ):
+            rows[job_key] = (step, created_at, extra)
+            if valued is not None:
+                names[name_id] = name
+                values.append((name_id, job_key, value, kind))
+        values.sort(key=itemgetter(0))
+        built = checkpoints_from(list(rows.values()), values, names, keys=list(rows))
+        return dict(zip(rows, built, strict=True))
+
+    def _at(self, steps: Mapping[int, int]) -> dict[int, CheckpointOut]:
+        """Give one checkpoint of each job, by its key; ``steps`` says which."""
+        found: dict[int, CheckpointOut] = {}
+        for some in portions(list(steps.items())):
+            if self._connection.dialect.name == "sqlite":
+                found.update(self._one_a_job(_AT_PAIRS_SQLITE, {"pairs": some}))
+            else:
+                job_keys, asked = (list(part) for part in zip(*some, strict=True))
+                found.update(self._one_a_job(_AT_PAIRS_POSTGRESQL, {"job_keys": job_keys, "steps": asked}))
+        return found
 
     def best_checkpoint(self, job_id: str, metric: str, goal: Goal = "min") -> CheckpointOut | None:
         """Give the checkpoint with the lowest (``goal="max"``: highest) value of a metric.
@@ -273,7 +345,8 @@ class CheckpointQueries(Scope):
             (value if goal == "min" else -value, job_id, step)
             for job_id, value, step in self._best_steps(names, goal)
         ]
-        return {job_id: self._at(keys[job_id], step) for _, job_id, step in sorted(ranked)}
+        found = self._at({keys[job_id]: step for _, job_id, step in ranked})
+        return {job_id: found[keys[job_id]] for _, job_id, _ in sorted(ranked)}
 
     def _best_steps(self, names: Mapping[str, str], goal: Goal) -> Iterator[tuple[str, float, int]]:
         """Find (job_id, value, step) of the best number of each job; ``names`` gives the metric by job id."""
@@ -284,19 +357,12 @@ class CheckpointQueries(Scope):
                 if metric == names[job_id] and step is not None:
                     yield job_id, value, step
 
-    def _at(self, job_key: int, step_number: int) -> CheckpointOut:
-        rows = self._execute(
-            _CHECKPOINT.where(CheckpointRow.job_key == job_key, CheckpointRow.step_number == step_number)
-        ).all()
-        names = self._names_of(job_key)
-        return self._filled(job_key, rows, sorted(names), names)[0]
-
     def _of_steps(self, job_key: int, steps: Sequence[int]) -> dict[int, CheckpointOut]:
         """Give the stored checkpoints of some steps; steps that are not stored are left out."""
         names = self._names_of(job_key)
         found: dict[int, CheckpointOut] = {}
         for some in portions(steps):
-            rows = self._execute(_CHECKPOINTS_AT, {"job_key": job_key, "steps": some}).all()
+            rows = self._fetched(_CHECKPOINTS_AT, {"job_key": job_key, "steps": some})
             filled = checkpoints_from(rows, self._values_at(job_key, list(names), some), names)
             found.update((checkpoint.step_number, checkpoint) for checkpoint in filled)
         return found
