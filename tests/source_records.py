@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from tuneledger.sources import Document, Hints
+from tuneledger.sources import VALUE_HEADER, Document, Hints
 
 PATH = "/runs/one"
 
@@ -156,6 +156,21 @@ SERIES: dict[str, list[Document]] = {
         document("metrics.csv", "epoch,step,train_loss,val_loss\r\n0,1,0.5,\r\n0,1,,0.75\r\n0,2,nan,\r\n"),
     ],
     "tuneledger": [document("a.json", own_job([1, 2])), document("b.json", own_job([1, 2, 3]))],
+    "tuneledger-jsonl": [
+        document("a.jsonl", json.dumps({"tuneledger": 1, **own_job([1, 2])}) + "\n"),
+        document(
+            "b.jsonl",
+            json.dumps({"tuneledger": 1, "not_evaluated": {}, **own_job([1, 2, 3])}),
+        ),
+    ],
+    "tuneledger-csv": [
+        document("a.csv", f"{','.join(VALUE_HEADER)}\nrun,elsewhere,1,5,loss,0.5\n"),
+        document(
+            "b.csv",
+            f"{','.join(VALUE_HEADER)}\nrun,elsewhere,1,5,loss,0.5\nrun,elsewhere,2,6,loss,nan\n"
+            "run,elsewhere,2,6,'=x,null\nrun,elsewhere,3,6,,\n",
+        ),
+    ],
     "csv": [
         document("a.csv", "iteration;\n".replace(";", ",seconds,loss,text") + "1,1700000001,0.5,a\n"),
         document("b.csv", "iteration,seconds,loss,text\n1,1700000001,0.5,a\n2,1700000002,0.25,\n"),

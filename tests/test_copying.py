@@ -182,13 +182,13 @@ def test_job_that_came_meanwhile_is_left_alone(source: Archive, database_url: st
 def test_raced_job_is_merged(source: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A job that came while others were copied is merged like one that was there before."""
     with Archive(tmp_path / "there.db") as there:
-        batches = copying._batches
+        batches = copying.batches
 
         def late(*arguments: Any) -> Iterator[Any]:
             there.save(job("bare", document={"mine": True}))
             yield from batches(*arguments)
 
-        monkeypatch.setattr(copying, "_batches", late)
+        monkeypatch.setattr(copying, "batches", late)
         report = copy_jobs(source, there)
         assert (report.copied, report.merged) == (21, 1)
 

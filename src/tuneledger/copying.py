@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tuneledger.archive import Archive
     from tuneledger.repository import JobFilters, JobToCopy
 
-__all__ = ["CopyReport", "copy_jobs"]
+__all__ = ["CopyReport", "batches", "copy_jobs", "pages"]
 
 _JOBS_A_PAGE: Final = 500
 _ROWS_A_BATCH: Final = 100_000
@@ -70,13 +70,13 @@ def copy_jobs(
         with source.read() as there:
             for job_id in job_ids:
                 there.job_without_checkpoints(job_id)
-    pages = partial(_pages, source, job_ids, filters)
-    for page, row_counts in pages():
+    chosen = partial(pages, source, job_ids, filters)
+    for page, row_counts in chosen():
         with target.read() as here:
             digests = here.digests([job.job_id for job in page])
         report.unchanged += sum(digests.get(job.job_id) == job.digest for job in page)
         differing = [job for job in page if digests.get(job.job_id, job.digest) != job.digest]
-        for batch in _batches([job for job in page if job.job_id not in digests], row_counts):
+        for batch in batches([job for job in page if job.job_id not in digests], row_counts):
             with source.read() as there, target.write() as here:
                 copied = here.copy_new(there, [job.job_key for job in batch])
             # Another writer may have brought a job since it was looked for.
@@ -88,15 +88,16 @@ def copy_jobs(
             _copy_differing(source, target, job, mode, report)
             progress(report)
     if prove:
-        for page, _ in pages():
+        for page, _ in chosen():
             _prove(target, page, report)
             progress(report)
     return report
 
 
-def _pages(
+def pages(
     source: Archive, job_ids: Sequence[str] | None, filters: JobFilters
 ) -> Iterator[tuple[list[JobToCopy], Mapping[int, int]]]:
+    """Give the jobs asked for page by page, with about how many rows each has."""
     last = 0
     while True:
         with source.read() as there:
@@ -109,7 +110,8 @@ def _pages(
         last = page[-1].job_key
 
 
-def _batches(jobs: Sequence[JobToCopy], row_counts: Mapping[int, int]) -> Iterator[list[JobToCopy]]:
+def batches(jobs: Sequence[JobToCopy], row_counts: Mapping[int, int]) -> Iterator[list[JobToCopy]]:
+    """Give jobs in portions of a bounded number of rows; one that alone has more comes alone."""
     batch: list[JobToCopy] = []
     rows = 0
     for job in jobs:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tuneledger.cli import exit_codes
+from tuneledger.cli.copying import copy_value, told
 from tuneledger.cli.options import AsJson, ConflictMode, Db, Schema, log, open_archive
 
 if TYPE_CHECKING:
@@ -132,11 +133,13 @@ def _progress() -> Iterator[Callable[[str], None]]:
 def _print_outcome(outcome: Outcome) -> None:
     from tuneledger.cli.presenting import counted, print_line, printable
 
-    if outcome.reports or outcome.error is None:
-        told = (
+    if outcome.copied is not None:
+        print_line(f"{printable(outcome.name)}: parquet: {told(outcome.copied)}")
+    elif outcome.reports or outcome.error is None:
+        summary = (
             _summary(outcome.reports) if outcome.joined_to is None else f"with {printable(outcome.joined_to)}"
         )
-        print_line(f"{printable(outcome.name)}: {outcome.format}: {told}")
+        print_line(f"{printable(outcome.name)}: {outcome.format}: {summary}")
     changes = [(report.job_id, change) for report in outcome.reports for change in report.changed]
     several = len(outcome.reports) > 1
     for job_id, change in changes[:_CHANGES_SHOWN]:
@@ -201,6 +204,7 @@ def _outcome_value(outcome: Outcome) -> dict[str, Any]:
         "skipped": outcome.skipped,
         "joined_to": outcome.joined_to,
         "error": None if outcome.error is None else str(outcome.error),
+        **({} if outcome.copied is None else {"copied": copy_value(outcome.copied)}),
         "jobs": [_report_value(report) for report in outcome.reports],
     }
 

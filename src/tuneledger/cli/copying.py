@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from tuneledger.copying import CopyReport
 
+__all__ = ["app", "copy_value", "told"]
+
 app = typer.Typer()
 
 
@@ -88,18 +90,9 @@ def copy(
             created_to=unix_seconds(created_to, end=True),
         )
     if as_json:
-        presenting.print_json(
-            {
-                "copied": report.copied,
-                "unchanged": report.unchanged,
-                "merged": report.merged,
-                "refused": [str(refusal) for refusal in report.refused],
-                "proved": report.proved,
-                "unproved": report.unproved,
-            }
-        )
+        presenting.print_json(copy_value(report))
     else:
-        presenting.print_line(_told(report))
+        presenting.print_line(told(report))
     for refusal in report.refused:
         log.error("%s", refusal)
     for job_id in report.unproved:
@@ -108,7 +101,20 @@ def copy(
         raise typer.Exit(exit_codes.REFUSED)
 
 
-def _told(report: CopyReport) -> str:
+def copy_value(report: CopyReport) -> dict[str, object]:
+    """Give what a copy did, for JSON."""
+    return {
+        "copied": report.copied,
+        "unchanged": report.unchanged,
+        "merged": report.merged,
+        "refused": [str(refusal) for refusal in report.refused],
+        "proved": report.proved,
+        "unproved": report.unproved,
+    }
+
+
+def told(report: CopyReport) -> str:
+    """Say what a copy did."""
     told = f"copied {report.copied} jobs, merged {report.merged}, found {report.unchanged} there already"
     return f"{told}; the digests of {report.proved} fit" if report.proved else told
 

@@ -1,30 +1,55 @@
-"""``export``: jobs as their provider gave them."""
+"""``export``: jobs as their provider gave them, or as other tools read them."""
 
 from __future__ import annotations
 
+import csv
+import enum
 import json
 import os
 import sys
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from tuneledger.cli.options import Db, Schema, open_archive
+from tuneledger.cli.options import Db, Schema, log, open_archive
+from tuneledger.errors import InvalidArgument
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from typing import TextIO
+
+    from tuneledger.repository import CheckpointRepository
 
 app = typer.Typer()
 
 
+class Shape(enum.StrEnum):
+    """What `export` can write."""
+
+    PROVIDER = "provider"
+    JSONL = "jsonl"
+    CSV = "csv"
+    PARQUET = "parquet"
+
+
 @app.command()
 def export(
-    jobs: Annotated[list[str], typer.Argument(metavar="JOB", help="Ids, or beginnings that are unique.")],
+    jobs: Annotated[
+        list[str] | None, typer.Argument(metavar="JOB", help="Ids, or beginnings that are unique.")
+    ] = None,
     *,
+    everything: Annotated[bool, typer.Option("--all", help="Every job of the archive.")] = False,
+    shape: Annotated[
+        Shape,
+        typer.Option(
+            "--format",
+            help="The provider's own JSON; jsonl: a job a line; csv: a metric value a row; "
+            "parquet: a folder with a file a table.",
+        ),
+    ] = Shape.PROVIDER,
     output: Annotated[
         str | None,
         typer.Option(
@@ -34,23 +59,58 @@ def export(
     db: Db = None,
     schema: Schema = None,
 ) -> None:
-    """Give jobs back in their provider's JSON, equal to what was archived; several make a JSON array.
+    """Give jobs back, equal to what was archived; `archive` takes every format back.
 
-    NaN and infinities stand as the bare words NaN, Infinity and -Infinity, as they came.
+    In the provider's own JSON several make a JSON array. NaN and infinities stand as the bare words NaN,
+    Infinity and -Infinity, as they came. CSV carries numbers alone; Parquet carries all, provenance too.
     """
+    if bool(jobs) == everything:
+        raise InvalidArgument("name the jobs to export, or --all")
+    with open_archive(db, schema) as archive:
+        with archive.read() as repository:
+            ids = None if everything else [repository.job_id(job) for job in jobs or ()]
+        if shape is Shape.PARQUET:
+            if output is None:
+                raise InvalidArgument("--format parquet writes a folder; --output says which")
+            from tuneledger.parquet import write_parquet
+
+            log.info("exported %d jobs to %s", write_parquet(archive, output, job_ids=ids), output)
+            return
+        with archive.read() as repository, _written(output) as file:
+            _WRITERS[shape](repository, list(repository.job_ids()) if ids is None else ids, file)
+
+
+def _write_provider(repository: CheckpointRepository, ids: Sequence[str], file: TextIO) -> None:
     from tuneledger.sources import exported
 
-    with (
-        open_archive(db, schema) as archive,
-        archive.read() as repository,
-        _written(output) as file,
-    ):
-        ids = [repository.job_id(job) for job in jobs]
-        for position, job_id in enumerate(ids):
-            if len(ids) > 1:
-                file.write("[\n" if position == 0 else ",\n")
-            json.dump(exported(repository.job(job_id)), file, indent=2)
-        file.write("\n]\n" if len(ids) > 1 else "\n")
+    for position, job_id in enumerate(ids):
+        if len(ids) > 1:
+            file.write("[\n" if position == 0 else ",\n")
+        json.dump(exported(repository.job(job_id)), file, indent=2)
+    file.write("\n]\n" if len(ids) > 1 else "\n")
+
+
+def _write_lines(repository: CheckpointRepository, ids: Sequence[str], file: TextIO) -> None:
+    from tuneledger.sources import job_line
+
+    file.writelines(job_line(repository.job(job_id)) + "\n" for job_id in ids)
+
+
+def _write_values(repository: CheckpointRepository, ids: Sequence[str], file: TextIO) -> None:
+    from tuneledger.sources import VALUE_HEADER, value_rows
+
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(VALUE_HEADER)
+    for job_id in ids:
+        provider = repository.job_without_checkpoints(job_id).provider
+        writer.writerows(value_rows(job_id, provider, repository.stream_checkpoints(job_id)))
+
+
+_WRITERS: Final = {
+    Shape.PROVIDER: _write_provider,
+    Shape.JSONL: _write_lines,
+    Shape.CSV: _write_values,
+}
 
 
 @contextmanager

@@ -6,6 +6,8 @@ ids of metric names are those of the other archive and are exchanged on the way.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import compress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Unpack
 
 from sqlalchemy import bindparam, func, select, tuple_
@@ -28,20 +30,24 @@ from tuneledger.tables import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping
 
     from sqlalchemy import Table
 
-__all__ = ["JobToCopy", "RowCopying"]
+__all__ = ["TABLES_OF_A_JOB", "Columns", "JobToCopy", "RowCopying"]
 
 _ROWS_A_WINDOW: Final = 50_000
 """Rows of one table that are in memory at once."""
 
 _CLASSES: Final = {mapper.local_table: mapper.class_ for mapper in Base.registry.mappers}
 # Parents first, as foreign keys ask.
-_TABLES_OF_A_JOB: Final = tuple(
-    table for table in Base.metadata.sorted_tables if "job_key" in table.c and table is not JobRow.__table__
-)
+TABLES_OF_A_JOB: Final = {
+    table.name: table
+    for table in Base.metadata.sorted_tables
+    if "job_key" in table.c and table is not JobRow.__table__
+}
+
+Columns = dict[str, Sequence[Any]]
 _DIGESTS = (
     select(JobRow.job_id, JobDigestRow.digest)
     .join(JobDigestRow, JobDigestRow.job_key == JobRow.job_key)
@@ -111,26 +117,7 @@ class RowCopying(JobWriting, DigestQueries):
 
         A job that another writer brought meanwhile is left as it is.
         """
-        found = source._execute(
-            select(JobRow.__table__).where(JobRow.job_key.in_(job_keys)).order_by(JobRow.job_key)
-        ).mappings()
-        theirs = {row["job_id"]: dict(row) for row in found}
-        keys_there = {job_id: row.pop("job_key") for job_id, row in theirs.items()}
-        if not theirs:
-            return set()
-        inserting = self._insert(JobRow).on_conflict_do_nothing(index_elements=["job_id"])
-        keys_here = self._pairs(inserting.returning(JobRow.job_id, JobRow.job_key), list(theirs.values()))
-        keys = {keys_there[job_id]: keys_here[job_id] for job_id in keys_here}
-        names = source._pairs(_NAMES, {"job_keys": list(keys)})
-        ids_here = self._name_ids(names.values())
-        name_ids = {name_id: ids_here[name] for name_id, name in names.items()}
-        for table in _TABLES_OF_A_JOB:
-            columns = [column.name for column in table.c]
-            for rows in source._windows_of(table, list(keys)):
-                if rows:
-                    block = _exchanged(columns, rows, keys, name_ids)
-                    self._columns_of_rows(_CLASSES[table], {}, [({}, block)])
-        return set(keys_here)
+        return self.add_rows(source.rows_of(job_keys))
 
     def copy_replacing(self, source: RowCopying, job: JobToCopy) -> None:
         """Make a job here exactly what it is in ``source``."""
@@ -153,6 +140,53 @@ class RowCopying(JobWriting, DigestQueries):
         self._set_digest(key, locked, merged)
         self._add_inputs(key, source.inputs(job.job_id))
 
+    def rows_of(self, job_keys: Sequence[int]) -> Iterator[tuple[str, Columns]]:
+        """Give all rows of jobs: table by table, parents first, as columns by name, in bounded windows.
+
+        In place of keys stand what they mean anywhere: job_id for job_key, metric for name_id.
+        """
+        jobs = JobRow.__table__
+        found = self._fetched(select(jobs).where(JobRow.job_key.in_(job_keys)).order_by(JobRow.job_key))
+        if not found:
+            return
+        columns: Columns = dict(zip(jobs.c.keys(), zip(*found, strict=True), strict=True))
+        ids = dict(zip(columns.pop("job_key"), columns["job_id"], strict=True))
+        yield JobRow.__tablename__, columns
+        names = self._pairs(_NAMES, {"job_keys": list(ids)})
+        for table in TABLES_OF_A_JOB.values():
+            for rows in self._windows_of(table, list(ids)):
+                if rows:
+                    columns = dict(zip(table.c.keys(), zip(*rows, strict=True), strict=True))
+                    yield table.name, _named(columns, ids, names)
+
+    def add_rows(self, windows: Iterable[tuple[str, Columns]]) -> set[str]:
+        """Add what `rows_of` gave of new jobs; give the ids of those that were added.
+
+        Rows of a job that is here already are left out.
+        """
+        keys: dict[str, int] = {}
+        name_ids: dict[str, int] = {}
+        for name, given in windows:
+            columns = dict(given)
+            if name == JobRow.__tablename__:
+                keys |= self._add_jobs(columns)
+                continue
+            if not keys.keys() >= set(columns["job_id"]):
+                chosen = [job_id in keys for job_id in columns["job_id"]]
+                columns = {column: list(compress(values, chosen)) for column, values in columns.items()}
+            if columns["job_id"]:
+                columns["job_key"] = [keys[job_id] for job_id in columns.pop("job_id")]
+                if "metric" in columns:
+                    name_ids |= self._name_ids(set(columns["metric"]) - name_ids.keys())
+                    columns["name_id"] = [name_ids[metric] for metric in columns.pop("metric")]
+                self._columns_of_rows(_CLASSES[TABLES_OF_A_JOB[name]], {}, [({}, columns)])
+        return set(keys)
+
+    def _add_jobs(self, columns: Columns) -> dict[str, int]:
+        rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        inserting = self._insert(JobRow).on_conflict_do_nothing(index_elements=["job_id"])
+        return self._pairs(inserting.returning(JobRow.job_id, JobRow.job_key), rows)
+
     def _windows_of(self, table: Table, job_keys: Sequence[int]) -> Iterator[Sequence[tuple[Any, ...]]]:
         """Give the rows of jobs in key order: of one job window by window, of several at once."""
         key = list(table.primary_key)
@@ -173,21 +207,15 @@ class RowCopying(JobWriting, DigestQueries):
             rows = self._fetched(first.where(tuple_(*rest) > tuple_(*last)))
 
 
-def _exchanged(
-    columns: Sequence[str],
-    rows: Sequence[tuple[Any, ...]],
-    keys: Mapping[int, int],
-    name_ids: Mapping[int, int],
-) -> dict[str, Sequence[Any]]:
-    """Give rows as columns, with this archive's keys."""
-    by_name: dict[str, Sequence[Any]] = dict(zip(columns, zip(*rows, strict=True), strict=True))
-    try:
-        for name, of in (("job_key", keys), ("name_id", name_ids)):
-            if name in by_name:
-                by_name[name] = [of[value] for value in by_name[name]]
-    except KeyError as error:
-        raise DatabaseDamaged(
-            f"metric values stand under name_id {error.args[0]}, which is no series of their job; "
-            f"`tuneledger verify` tells what is still whole"
-        ) from None
-    return by_name
+def _named(columns: Columns, ids: Mapping[int, str], names: Mapping[int, str]) -> Columns:
+    """Put what keys mean in their place."""
+    named: Columns = {"job_id": [ids[key] for key in columns["job_key"]]}
+    if "name_id" in columns:
+        try:
+            named["metric"] = [names[name_id] for name_id in columns["name_id"]]
+        except KeyError as error:
+            raise DatabaseDamaged(
+                f"metric values stand under name_id {error.args[0]}, which is no series of their job; "
+                f"`tuneledger verify` tells what is still whole"
+            ) from None
+    return named | {name: values for name, values in columns.items() if name not in {"job_key", "name_id"}}

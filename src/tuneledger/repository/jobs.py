@@ -137,6 +137,11 @@ class JobQueries(CheckpointQueries):
         following = f"{shown[-1].created_at}-{shown[-1].job_key}" if len(rows) > limit else None
         return JobPage([JobSummary(*row[1:]) for row in shown], following)
 
+    def job_ids(self, **filters: Unpack[JobFilters]) -> list[str]:
+        """Give the ids of the jobs that pass every filter, as they were archived."""
+        statement = narrowed(select(JobRow.job_id), **filters).order_by(JobRow.job_key)
+        return list(self._execute(statement).scalars())
+
     def count_jobs(self, **filters: Unpack[JobFilters]) -> int:
         """Count the jobs that `jobs` would give over all its pages."""
         statement = narrowed(select(func.count()).select_from(JobRow), **filters)

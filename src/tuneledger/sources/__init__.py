@@ -12,9 +12,13 @@ from typing import TYPE_CHECKING
 
 from tuneledger import json_text
 from tuneledger.errors import InvalidArgument, InvalidPayload, UnknownFormat
-from tuneledger.sources import huggingface, lightning, mapped, mistral, openai, own
+from tuneledger.sources import huggingface, job_lines, lightning, mapped, mistral, openai, own
+from tuneledger.sources import value_rows as rows_of_values
+from tuneledger.sources.job_lines import job_line
 from tuneledger.sources.mapped import columns_from
 from tuneledger.sources.source import Document, Hints, Source, exported_as_is
+from tuneledger.sources.value_rows import HEADER as VALUE_HEADER
+from tuneledger.sources.value_rows import value_rows
 
 if TYPE_CHECKING:
     from tuneledger.models import CheckpointOut, Job
@@ -22,15 +26,18 @@ if TYPE_CHECKING:
 __all__ = [
     "MAPPED",
     "OURS",
+    "VALUE_HEADER",
     "Document",
     "Hints",
     "Source",
     "columns_from",
     "exported",
+    "job_line",
     "kept",
     "known",
     "named",
     "recognised",
+    "value_rows",
 ]
 
 OURS: tuple[Source, ...] = (
@@ -39,6 +46,8 @@ OURS: tuple[Source, ...] = (
     huggingface.SOURCE,
     lightning.SOURCE,
     own.SOURCE,
+    job_lines.SOURCE,
+    rows_of_values.SOURCE,
 )
 """Those that tell their documents by themselves; each document is of one of them at most."""
 

@@ -17,7 +17,8 @@ _FIELDS = {"job_id", "provider", "document", "events", "checkpoints"}
 
 
 def _is_job(value: object) -> bool:
-    return isinstance(value, dict) and value.keys() >= _FIELDS
+    # What names a version is a job line, see `job_lines`.
+    return isinstance(value, dict) and value.keys() >= _FIELDS and "tuneledger" not in value
 
 
 def _recognises(document: Document) -> bool:

@@ -20,6 +20,7 @@ from tuneledger.errors import (
     TuneledgerError,
     UnknownFormat,
 )
+from tuneledger.parquet import archive_parquet, is_parquet
 from tuneledger.repository import Input, OnConflict
 from tuneledger.sources import Hints
 from tuneledger.sync.inputs import MAX_BYTES, STDIN, found_files, read_document, unpacked
@@ -95,7 +96,10 @@ def archive_paths(
     if format_name is not None:
         sources.named(format_name)
     folders: dict[str, list[tuple[str, bool]]] = {}
-    for name, was_named in found_files(paths):
+    given = list(paths)
+    for path in filter(is_parquet, given):
+        yield _folder_archived(way, path)
+    for name, was_named in found_files(path for path in given if not is_parquet(path)):
         folder = name if name == STDIN else str(PurePath(name).parent)
         folders.setdefault(folder, []).append((name, was_named))
     for files in folders.values():
@@ -103,6 +107,17 @@ def archive_paths(
         for name, was_named in files:
             yield from _archived(way, name, held, named=was_named)
         yield from held.archived()
+
+
+def _folder_archived(way: _Way, folder: str) -> Outcome:
+    outcome = Outcome(folder, "parquet")
+    try:
+        outcome.copied = archive_parquet(folder, way.archive, on_conflict=way.on_conflict)
+        if outcome.copied.refused:
+            outcome.error = outcome.copied.refused[0]
+    except InvalidPayload as error:
+        outcome.error = error
+    return outcome
 
 
 def archive_document(

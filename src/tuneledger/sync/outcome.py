@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from tuneledger.copying import CopyReport
     from tuneledger.errors import TuneledgerError
     from tuneledger.repository import SaveReport
 
@@ -21,6 +22,8 @@ class Outcome:
     """What it was taken for; None where nothing recognised it."""
     reports: list[SaveReport] = field(default_factory=list)
     """One a job, in the order of the input. Jobs before a refused one are archived."""
+    copied: CopyReport | None = None
+    """Of a folder of Parquet files, in place of ``reports``: it is copied as archives are."""
     error: TuneledgerError | None = None
     skipped: bool = False
     """It lay in a folder beside others and is of no known format."""

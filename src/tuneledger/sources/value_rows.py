@@ -1,0 +1,99 @@
+"""Our own CSV: a metric value a row. What ``export --format csv`` writes.
+
+It carries ids, providers, steps, times and every metric that is a number or null; documents, events and other
+fields it does not.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, Final
+
+from tuneledger.errors import InvalidPayload
+from tuneledger.models import NOT_EVALUATED, Job, Placeholder, validated
+from tuneledger.sources.source import Document, Hints, Source, exported_as_is
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from tuneledger.models import CheckpointOut
+
+__all__ = ["HEADER", "SOURCE", "value_rows"]
+
+HEADER: Final = ("job_id", "provider", "step_number", "created_at", "metric", "value")
+
+_REASON: Final = f"is not a row of {','.join(HEADER)}"
+_WORDS: Final = {"null": None, "not evaluated": NOT_EVALUATED}
+
+
+def value_rows(job_id: str, provider: str, checkpoints: Iterable[CheckpointOut]) -> Iterator[tuple[str, ...]]:
+    """Give the rows of a job; a checkpoint without a number has one, which names no metric.
+
+    Text that a spreadsheet would run as a formula has an apostrophe before it.
+    """
+    for checkpoint in checkpoints:
+        place = (_safe(job_id), _safe(provider), str(checkpoint.step_number), str(checkpoint.created_at))
+        metrics = checkpoint.metrics.named_values()
+        numbers = {
+            name: value for name, value in metrics.items() if value is None or isinstance(value, float)
+        }
+        for name, value in numbers.items():
+            yield (*place, _safe(name), _text(value))
+        if not numbers:
+            yield (*place, "", "")
+
+
+def _text(value: float | None) -> str:
+    if value is None:
+        return "null"
+    # Every digit: repr gives back the same double.
+    return "not evaluated" if isinstance(value, Placeholder) else repr(value)
+
+
+def _safe(text: str) -> str:
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "'")) else text
+
+
+def _recognises(document: Document) -> bool:
+    return document.first_line == ",".join(HEADER)
+
+
+def _read(document: Document, hints: Hints) -> Iterator[Job]:
+    if not _recognises(document):
+        raise InvalidPayload(source=document.name, position="line 1", reason=_REASON)
+    rows = csv.reader(io.StringIO(document.text, newline=""))
+    next(rows)
+    numbered = ((row, f"line {rows.line_num}") for row in rows)
+    for (job_id, provider), of_job in groupby(numbered, lambda item: tuple(item[0][:2])):
+        if hints.job_id is not None and hints.job_id != job_id.removeprefix("'"):
+            raise InvalidPayload(
+                source=document.name, field="job_id", reason="is not the job id that was asked for"
+            )
+        fields = {
+            "job_id": job_id.removeprefix("'"),
+            "provider": provider.removeprefix("'"),
+            "checkpoints": _checkpoints(of_job, document.name),
+        }
+        yield validated(Job, fields, source=document.name)
+
+
+def _checkpoints(rows: Iterable[tuple[list[str], str]], source: str) -> list[dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for row, position in rows:
+        try:
+            _, _, step, created_at, metric, value = row
+            checkpoint = found.setdefault(
+                step, {"metrics": {}, "step_number": int(step), "created_at": int(created_at)}
+            )
+            if metric:
+                checkpoint["metrics"][metric.removeprefix("'")] = (
+                    _WORDS[value] if value in _WORDS else float(value)
+                )
+        except ValueError:
+            raise InvalidPayload(source=source, position=position, reason=_REASON) from None
+    return list(found.values())
+
+
+SOURCE = Source("tuneledger-csv", "value rows of `tuneledger export`", _recognises, _read, exported_as_is)
