@@ -103,7 +103,7 @@ def recomputed_digest(archive: Archive, job_id: str) -> int:
 def rows_written(archive: Archive, action: Callable[[CheckpointRepository], object]) -> int:
     """Count the rows that ``action`` inserts, updates and deletes, by the engine's own counters."""
     with archive.write() as repository:
-        connection = repository._session.connection()
+        connection = repository._connection
         before = _counter(connection)
         action(repository)
         return _counter(connection) - before

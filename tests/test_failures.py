@@ -435,11 +435,11 @@ def test_durable_commits(postgres_url: str) -> None:
     """A save waits for the disk also where the server's default does not, unless told to be fast."""
     for durable, expected in ((True, "on"), (False, "off")):
         with Archive(postgres_url, durable=durable) as archive, archive.write() as repository:
-            connection = repository._session.connection()
+            connection = repository._connection
             assert connection.exec_driver_sql("SHOW synchronous_commit").scalar_one() == expected
     stronger = make_url(postgres_url).update_query_dict({"options": "-c synchronous_commit=remote_apply"})
     with Archive(stronger) as archive, archive.write() as repository:
-        connection = repository._session.connection()
+        connection = repository._connection
         assert connection.exec_driver_sql("SHOW synchronous_commit").scalar_one() == "remote_apply"
 
 
@@ -468,7 +468,7 @@ def test_swallowed_error_is_not_committed(archive: Archive) -> None:
     with pytest.raises(DatabaseError, match="earlier statement"), archive.write() as repository:  # noqa: PT012
         repository.save(some_job())
         with pytest.raises(SchemaBroken):
-            repository._session.connection().exec_driver_sql("SELECT * FROM no_such_table")
+            repository._connection.exec_driver_sql("SELECT * FROM no_such_table")
     assert stored(archive) == set()
     assert archive.save(some_job()).created
 
@@ -479,7 +479,7 @@ def test_error_inside_a_savepoint_is_forgiven(archive: Archive) -> None:
         repository.save(some_job())
         nested = repository._session.begin_nested()
         with pytest.raises(SchemaBroken):
-            repository._session.connection().exec_driver_sql("SELECT * FROM no_such_table")
+            repository._connection.exec_driver_sql("SELECT * FROM no_such_table")
         nested.rollback()
         repository.save(some_job("second"))
     assert stored(archive) == {"job", "second"}

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 
+from sqlalchemy.engine import Engine
 from sqlalchemy.orm import Session
 
 from tuneledger import schema as schemas
@@ -17,9 +18,13 @@ from tuneledger.engine import (
     READING,
     WRITING,
     Location,
+    check_suitable,
     copy_file,
     locate,
+    location_of,
     open_engine,
+    read_one_snapshot,
+    schema_options,
     sync_folder,
     translated,
     wait,
@@ -27,6 +32,7 @@ from tuneledger.engine import (
 from tuneledger.engine.opening import DEFAULT_SCHEMA
 from tuneledger.errors import (
     DatabaseDamaged,
+    DatabaseReadOnly,
     DatabaseUnavailable,
     InvalidArgument,
     SchemaEmpty,
@@ -40,7 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from types import TracebackType
 
-    from sqlalchemy.engine import URL, Engine
+    from sqlalchemy.engine import URL
 
     from tuneledger.models import CheckpointOut, Job
     from tuneledger.repository import Input, SaveReport
@@ -70,13 +76,17 @@ class Archive:
     Use it from any number of threads; each transaction is one thread's. Close it, or use it in a
     ``with`` statement.
 
+    It may also be an SQLAlchemy `Engine` of your own. That is used as it is: checked in each transaction,
+    never altered, not migrated, not closed; ``durable`` and the waits are its own matter then. (Inside a
+    transaction of your own, `CheckpointRepository` takes your Session or Connection.)
+
     Raises the `SchemaError` that fits, where the database is not ready for this release, and
     `DatabaseError` where it cannot be opened.
     """
 
     def __init__(
         self,
-        location: str | os.PathLike[str] | URL | Location,
+        location: str | os.PathLike[str] | URL | Location | Engine,
         *,
         schema: str | None = None,
         read_only: bool = False,
@@ -85,18 +95,23 @@ class Archive:
         reply_seconds: float = 90.0,
     ) -> None:
         """Open the archive; the options are those of `tuneledger.engine.open_engine`."""
-        self.location = location if isinstance(location, Location) else locate(location, schema)
         self.read_only = read_only
         self._wait_seconds = wait_seconds
-        if read_only and self.location.path is not None and not self.location.path.exists():
-            raise DatabaseUnavailable(f"there is no archive at {self.location}")
-        self.engine: Engine = open_engine(
-            self.location,
-            read_only=read_only,
-            durable=durable,
-            wait_seconds=wait_seconds,
-            reply_seconds=reply_seconds,
-        )
+        self._is_ours = not isinstance(location, Engine)
+        if isinstance(location, Engine):
+            self.location = location_of(location, schema)
+            self.engine: Engine = location.execution_options(**schema_options(self.location.schema))
+        else:
+            self.location = location if isinstance(location, Location) else locate(location, schema)
+            if read_only and self.location.path is not None and not self.location.path.exists():
+                raise DatabaseUnavailable(f"there is no archive at {self.location}")
+            self.engine = open_engine(
+                self.location,
+                read_only=read_only,
+                durable=durable,
+                wait_seconds=wait_seconds,
+                reply_seconds=reply_seconds,
+            )
         try:
             self._make_ready()
         except BaseException:
@@ -105,9 +120,12 @@ class Archive:
 
     def _make_ready(self) -> None:
         with translated(), self.engine.connect().execution_options(**READING) as connection:
+            if not self._is_ours:
+                check_suitable(connection, write=not self.read_only)
             found = schemas.status(connection)
         error = found.error(str(self.location))
-        if isinstance(error, SchemaEmpty) and self.location.schema is None and not self.read_only:
+        may_create = self._is_ours and self.location.schema is None and not self.read_only
+        if isinstance(error, SchemaEmpty) and may_create:
             schemas.upgrade(self.engine)
         elif error is not None:
             raise error
@@ -124,15 +142,18 @@ class Archive:
         self.close()
 
     def close(self) -> None:
-        """Close every connection; an archive in memory is gone then."""
-        self.engine.dispose()
+        """Close every connection, but none of a caller's engine; an archive in memory is gone then."""
+        if self._is_ours:
+            self.engine.dispose()
 
     @contextmanager
     def read(self) -> Iterator[CheckpointRepository]:
         """Open a transaction to read in: everything in it is of one moment."""
         with translated(), Session(self.engine.execution_options(**READING)) as session:
-            self._repeated("begin a transaction", session.connection)
-            yield CheckpointRepository(session, checked=True)
+            connection = self._repeated("begin a transaction", session.connection)
+            if not self._is_ours:
+                read_one_snapshot(connection)
+            yield CheckpointRepository(session, checked=self._is_ours)
 
     @contextmanager
     def write(self) -> Iterator[CheckpointRepository]:
@@ -142,10 +163,12 @@ class Archive:
         """
         with self._writing() as session:
             self._repeated("begin a transaction", session.connection)
-            yield CheckpointRepository(session, checked=True)
+            yield CheckpointRepository(session, checked=self._is_ours)
 
     @contextmanager
     def _writing(self) -> Iterator[Session]:
+        if self.read_only and not self._is_ours:
+            raise DatabaseReadOnly(f"{self.location} was opened to read only")
         with (
             translated(),
             Session(self.engine.execution_options(**WRITING)) as session,
@@ -166,7 +189,7 @@ class Archive:
 
         def once() -> SaveReport:
             with self._writing() as session:
-                repository = CheckpointRepository(session, checked=True)
+                repository = CheckpointRepository(session, checked=self._is_ours)
                 return repository.save(job, on_conflict=on_conflict, inputs=given)
 
         return self._repeated(f"save job {shortened(job.job_id)!r}", once)
@@ -186,7 +209,7 @@ class Archive:
 
         def once() -> SaveReport:
             with self._writing() as session:
-                repository = CheckpointRepository(session, checked=True)
+                repository = CheckpointRepository(session, checked=self._is_ours)
                 return repository.append(job_id, given, on_conflict=on_conflict)
 
         return self._repeated(f"append to job {shortened(job_id)!r}", once)

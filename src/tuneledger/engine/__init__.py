@@ -14,7 +14,9 @@ from tuneledger.engine.opening import (
     Location,
     check_suitable,
     locate,
+    location_of,
     open_engine,
+    read_one_snapshot,
     schema_options,
 )
 from tuneledger.engine.rows import insert_columns, insert_rows
@@ -31,7 +33,9 @@ __all__ = [
     "insert_columns",
     "insert_rows",
     "locate",
+    "location_of",
     "open_engine",
+    "read_one_snapshot",
     "schema_options",
     "sync_folder",
     "translated",

@@ -112,6 +112,14 @@ def locate(location: str | os.PathLike[str] | URL, schema: str | None = None) ->
     raise InvalidArgument(f"{backend} is not supported; an archive lives in SQLite or PostgreSQL")
 
 
+def location_of(engine: Engine, schema: str | None = None) -> Location:
+    """Tell where a caller's own engine leads; ``schema`` goes before the one it names."""
+    if engine.dialect.name != "postgresql":
+        return _without_schema(engine.url, schema)
+    named = schema or schema_of(engine.get_execution_options()) or DEFAULT_SCHEMA
+    return Location(engine.url, identifier(named))
+
+
 def _located_file(path: str, schema: str | None) -> Location:
     if not path or "\0" in path:
         raise InvalidArgument("not a file's path: it is empty or contains a NUL character")
@@ -125,7 +133,10 @@ def _without_schema(url: URL, schema: str | None) -> Location:
 
 
 def identifier(name: str) -> str:
-    """Take a schema name that needs no quoting anywhere: no surprise in a log, a dump or a search path."""
+    """Take a schema name that needs no quoting anywhere: no surprise in a log, a dump or a search path.
+
+    Raises `InvalidArgument` for any other.
+    """
     longest = 63  # PostgreSQL cuts longer names without a word
     plain = (
         name.replace("_", "a").isalnum() and name.isascii() and name == name.lower() and not name[0].isdigit()
@@ -202,18 +213,33 @@ def _guard_against_fork(engine: Engine) -> None:
             raise exc.DisconnectionError(message)
 
 
+_SUITABLE_DRIVERS: Final = {
+    "sqlite": ("pysqlite", "aiosqlite"),
+    "postgresql": ("psycopg", "psycopg_async"),
+}
+
+
 def check_suitable(connection: Connection, *, write: bool) -> None:
     """Refuse a caller's own connection that lacks what the archive rests on; change nothing on it.
 
     Raises `UnsuitableConnection` with the remedy.
     """
-    backend = connection.dialect.name
-    if backend == "sqlite":
+    dialect = connection.dialect
+    if dialect.driver not in _SUITABLE_DRIVERS.get(dialect.name, ()):
+        raise UnsuitableConnection(
+            f"{dialect.name}+{dialect.driver} is not supported; make the engine with sqlite:///… "
+            f"or postgresql+psycopg://…"
+        )
+    if dialect.name == "sqlite":
         sqlite.check_suitable(connection)
-    elif backend == "postgresql":
-        postgresql.check_suitable(connection, write=write)
     else:
-        raise UnsuitableConnection(f"{backend} is not supported; an archive lives in SQLite or PostgreSQL")
+        postgresql.check_suitable(connection, write=write)
+
+
+def read_one_snapshot(connection: Connection) -> None:
+    """Let a transaction of a caller's engine, just begun, see one moment throughout, as one of ours does."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
 
 
 def schema_of(options: Mapping[str, Any]) -> str | None:

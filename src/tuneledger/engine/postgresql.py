@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import create_engine, event
 
 from tuneledger.engine import binary_copy
-from tuneledger.errors import UnsuitableConnection
+from tuneledger.errors import DatabaseReadOnly, UnsuitableConnection
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -138,8 +138,17 @@ def _milliseconds(seconds: float) -> int:
 
 
 def check_suitable(connection: Connection, *, write: bool) -> None:
-    """Refuse a caller's connection on which a save could work on an old snapshot."""
-    level = connection.exec_driver_sql("SHOW transaction_isolation").scalar()
+    """Refuse a caller's connection that commits each statement, or would save on an old snapshot."""
+    driver: Any = connection.connection.driver_connection
+    if driver.autocommit:
+        raise UnsuitableConnection(
+            "this connection commits each statement by itself (AUTOCOMMIT), and would show others half a "
+            "job; use one with transactions"
+        )
+    query = "SELECT current_setting('transaction_isolation'), current_setting('transaction_read_only')"
+    level, read_only = connection.exec_driver_sql(query).one()
+    if write and read_only == "on":
+        raise DatabaseReadOnly("this transaction was opened to read only")
     if write and level != "read committed":
         raise UnsuitableConnection(
             f"this transaction is {level}; a save needs READ COMMITTED, or it works on a snapshot older "

@@ -194,10 +194,11 @@ def check_suitable(connection: Connection) -> None:
             "foreign keys are off on this SQLite connection; make the engine with "
             "tuneledger.engine.open_engine, or run PRAGMA foreign_keys = ON at every connect"
         )
-    driver: Any = connection.connection.dbapi_connection
-    if getattr(driver, "isolation_level", None) is not None:
+    driver: Any = connection.connection.driver_connection
+    if not driver.in_transaction:
         raise UnsuitableConnection(
-            "this SQLite driver begins transactions by itself and late; make the engine with "
+            "no transaction has begun on this SQLite connection: the driver begins one late, or never, and "
+            "each statement would be seen by others at once; make the engine with "
             "tuneledger.engine.open_engine, or set isolation_level = None at every connect and emit "
             "BEGIN IMMEDIATE on SQLAlchemy's begin event"
         )

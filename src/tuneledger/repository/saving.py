@@ -88,6 +88,7 @@ class JobWriting(JobChanging):
         when ``on_conflict`` is ``error`` and a stored value would change, or when the id belongs to a
         job of another provider.
         """
+        self._require_writing()
         decisions = Decisions(_mode(on_conflict), job.job_id)
         parts = _Parts.of(job)
         for _ in range(_MOST_ROUNDS):
@@ -131,6 +132,7 @@ class JobWriting(JobChanging):
         ``replace`` replaces the given steps and leaves the others. Raises `JobNotFound`, `Conflict`, and
         `InvalidPayload` where a step stands twice with different content.
         """
+        self._require_writing()
         decisions = Decisions(_mode(on_conflict), job_id)
         job_key = self._job_key(job_id)
         # A job's checkpoints are those of its model: in step order, none contradicting another.
@@ -147,6 +149,7 @@ class JobWriting(JobChanging):
 
     def delete_job(self, job_id: str) -> int:
         """Delete a job with all that belongs to it; give the number of checkpoints that were deleted."""
+        self._require_writing()
         job_key = self._job_key(job_id)
         if self._lock(job_key) is None:
             raise JobNotFound(job_id)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import bindparam, select
+from sqlalchemy.engine import Connection
 
-from tuneledger.engine import BINARY_RESULTS, check_suitable, schema_options
-from tuneledger.engine.opening import DEFAULT_SCHEMA, schema_of
+from tuneledger.engine import BINARY_RESULTS, check_suitable, schema_options, translated
+from tuneledger.engine.opening import DEFAULT_SCHEMA, identifier, schema_of
 from tuneledger.errors import AmbiguousJob, InvalidArgument, JobNotFound, shortened
 from tuneledger.json_text import text_flaw
 from tuneledger.models import CANONICAL_METRIC_NAMES, LONGEST_NAME
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from sqlalchemy import Executable
-    from sqlalchemy.engine import Connection, CursorResult
+    from sqlalchemy.engine import CursorResult
     from sqlalchemy.orm import Session
 
 __all__ = ["Scope", "portions", "refuse_flawed", "refuse_text", "within_bigint"]
@@ -60,36 +61,54 @@ _SERIES_OF_JOBS = (
 
 
 class Scope:
-    """A session and the PostgreSQL schema it reads and writes in; it never commits, never rolls back.
+    """A session, or a connection, and the PostgreSQL schema it reads and writes in.
 
-    ``schema`` is the one that the session's engine names, else ``tuneledger``; it has no meaning on SQLite.
-    Raises `UnsuitableConnection` where the session's connection lacks what the archive rests on.
+    It never commits, never rolls back, repeats nothing and changes no setting: the transaction is whose
+    session it is. ``schema`` is the one that the session's engine names, else ``tuneledger``; it has no
+    meaning on SQLite. The first use of a caller's own raises `UnsuitableConnection` where it lacks what the
+    archive rests on: foreign keys and a transaction that begins at once on SQLite; on PostgreSQL psycopg, a
+    transaction, and READ COMMITTED to write.
     """
 
-    def __init__(self, session: Session, *, schema: str | None = None, checked: bool = False) -> None:
+    def __init__(
+        self, session: Session | Connection, *, schema: str | None = None, checked: bool = False
+    ) -> None:
         """Work in ``session``; ``checked`` says that `tuneledger.Archive` made it: it is not looked at."""
         self._session = session
-        self._checked = checked
-        self._asked_schema = schema
+        self._checked_to_read = self._checked_to_write = checked
+        self._asked_schema = None if schema is None else identifier(schema)
 
     @property
     def _connection(self) -> Connection:
-        connection = self._session.connection()
-        if not self._checked:
+        session = self._session
+        connection = session if isinstance(session, Connection) else session.connection()
+        if not self._checked_to_read:
             check_suitable(connection, write=False)
-            self._checked = True
+            self._checked_to_read = True
         return connection
+
+    def _require_writing(self) -> None:
+        """Refuse a caller's connection that is good to read, but not to write."""
+        with translated():
+            connection = self._connection
+            if not self._checked_to_write:
+                check_suitable(connection, write=True)
+                self._checked_to_write = True
 
     @property
     def _schema(self) -> str | None:
-        connection = self._session.connection()
+        connection = self._connection
         if connection.dialect.name == "sqlite":
             return None
-        return self._asked_schema or schema_of(connection.get_execution_options()) or DEFAULT_SCHEMA
+        if self._asked_schema is None:
+            named = schema_of(connection.get_execution_options())
+            self._asked_schema = DEFAULT_SCHEMA if named is None else identifier(named)
+        return self._asked_schema
 
     def _execute(self, statement: Executable, parameters: Any = None) -> CursorResult[*tuple[Any, ...]]:
-        connection = self._connection
-        return connection.execute(statement, parameters, execution_options=schema_options(self._schema))
+        with translated():  # a caller's engine raises the driver's errors
+            options = schema_options(self._schema)
+            return self._connection.execute(statement, parameters, execution_options=options)
 
     def _fetched(self, statement: Executable, parameters: Any = None) -> Sequence[tuple[Any, ...]]:
         """Give all rows as the driver's own tuples: for many, at half the price of SQLAlchemy's.
@@ -98,7 +117,11 @@ class Scope:
         numbers in binary, which takes half as long to read as text.
         """
         options = schema_options(self._schema) | BINARY_RESULTS
-        with self._connection.execute(statement, parameters, execution_options=options) as result:
+        connection = self._connection
+        with (
+            translated(),
+            connection.execute(statement, parameters, execution_options=options) as result,
+        ):
             rows: Sequence[tuple[Any, ...]] = result.cursor.fetchall()
         return rows
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.orm import aliased
 
-from tuneledger.engine import insert_columns, insert_rows
+from tuneledger.engine import insert_columns, insert_rows, translated
 from tuneledger.repository.checkpoints import CheckpointQueries
 from tuneledger.tables import SUMMARY_COLUMNS, JobMetricRow, MetricRow
 
@@ -108,7 +108,10 @@ class SummaryWriting(CheckpointQueries):
         rows: Sequence[Sequence[Any]],
         on_conflict: str = "",
     ) -> None:
-        insert_rows(self._connection, row_class, columns, rows, schema=self._schema, on_conflict=on_conflict)
+        with translated():
+            insert_rows(
+                self._connection, row_class, columns, rows, schema=self._schema, on_conflict=on_conflict
+            )
 
     def _columns_of_rows(
         self,
@@ -116,7 +119,8 @@ class SummaryWriting(CheckpointQueries):
         shared: Mapping[str, Any],
         blocks: Iterable[tuple[Mapping[str, Any], Mapping[str, Sequence[Any]]]],
     ) -> None:
-        insert_columns(self._connection, row_class, shared, blocks, schema=self._schema)
+        with translated():
+            insert_columns(self._connection, row_class, shared, blocks, schema=self._schema)
 
     def _add_to_summaries(self, job_key: int, series: Mapping[int, SeriesColumns]) -> None:
         """Take in new steps, given by name_id."""
