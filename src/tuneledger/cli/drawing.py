@@ -1,0 +1,104 @@
+"""Curves in a terminal, eight dots a character."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+__all__ = ["chart"]
+
+_HEIGHT: Final = 16
+_COLORS: Final = ("cyan", "yellow", "magenta", "green", "red", "blue")
+# The bits of a braille character, by column and row of its dots.
+_DOTS: Final = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
+_BLANK: Final = 0x2800
+_MARGIN: Final = 11
+
+Points = tuple[list[int], list[float]]
+
+
+def chart(
+    curves: Mapping[str, Points],
+    *,
+    relative: bool = False,
+    log: bool = False,
+    color: bool = False,
+    width: int | None = None,
+) -> Iterator[str]:
+    """Draw curves over each other, the scales beside them and a line of legend each.
+
+    ``log`` is taken where every value is above 0. Of curves that meet in a character the later has its color.
+    """
+    import typer
+
+    drawn = {name: points for name, points in curves.items() if points[0]}
+    if drawn:
+        log = log and all(value > 0 for _, values in drawn.values() for value in values)
+        yield from _canvas(drawn, relative=relative, log=log, color=color, width=width or _terminal())
+    for number, name in enumerate(curves):
+        mark = typer.style("━━", fg=_COLORS[number % len(_COLORS)]) if color else "━━"
+        shown = name if name.isprintable() else "".join(c if c.isprintable() else "?" for c in name)
+        yield f"{'':{_MARGIN}}{mark} {shown}" + ("" if name in drawn else " (no numbers)")
+
+
+def _terminal() -> int:
+    return max(20, shutil.get_terminal_size().columns - _MARGIN - 2)
+
+
+def _canvas(
+    curves: Mapping[str, Points], *, relative: bool, log: bool, color: bool, width: int
+) -> Iterator[str]:
+    import typer
+
+    placed = {
+        name: (
+            [step / (steps[-1] or 1) for step in steps] if relative else [float(step) for step in steps],
+            [math.log(value) for value in values] if log else values,
+        )
+        for name, (steps, values) in curves.items()
+    }
+    left, right = _ends([x for xs, _ in placed.values() for x in xs])
+    low, high = _ends([y for _, ys in placed.values() for y in ys])
+    dots = [[0] * width for _ in range(_HEIGHT)]
+    owner = [[0] * width for _ in range(_HEIGHT)]
+    for number, (xs, ys) in enumerate(placed.values()):
+        columns = [round((x - left) / (right - left) * (width * 2 - 1)) for x in xs]
+        rows = [round((high / 2 - y / 2) / (high / 2 - low / 2) * (_HEIGHT * 4 - 1)) for y in ys]
+        for column, row in _joined(columns, rows):
+            dots[row // 4][column // 2] |= _DOTS[column % 2][row % 4]
+            owner[row // 4][column // 2] = number
+    for at, line in enumerate(dots):
+        share = at / (_HEIGHT - 1)
+        value = high * (1 - share) + low * share
+        label = f"{math.exp(value) if log else value:.4g}" if at % 5 == 0 else ""
+        cells = [
+            typer.style(chr(_BLANK | bits), fg=_COLORS[owner[at][column] % len(_COLORS)])
+            if color and bits
+            else chr(_BLANK | bits)
+            for column, bits in enumerate(line)
+        ]
+        yield f"{label:>{_MARGIN - 2}} ┤{''.join(cells)}"
+    first, last = (f"{left:.0%}", f"{right:.0%}") if relative else (f"{left:.0f}", f"{right:.0f}")
+    yield f"{'':{_MARGIN}}{first}{last:>{max(1, width - len(first))}}"
+
+
+def _ends(numbers: list[float]) -> tuple[float, float]:
+    low, high = min(numbers), max(numbers)
+    if low < high:
+        return low, high
+    # One value: somewhere in the middle, also where adding 1 would change nothing.
+    margin = abs(low) / 2 or 1.0
+    return low - margin, high + margin
+
+
+def _joined(columns: list[int], rows: list[int]) -> Iterator[tuple[int, int]]:
+    """Give every dot of the line through the points."""
+    yield columns[0], rows[0]
+    for before, after, start, end in zip(columns, columns[1:], rows, rows[1:], strict=False):
+        length = max(after - before, abs(end - start))
+        for at in range(1, length + 1):
+            yield before + round((after - before) * at / length), start + round((end - start) * at / length)
