@@ -25,8 +25,9 @@ from psycopg import sql
 import shown_archive
 from postgres_server import libpq_url
 from test_views import RECIPE
-from tuneledger import Archive, CheckpointOut, Job, grafana
-from tuneledger.engine import locate
+from tuneledger import Archive, CheckpointOut, Job, grafana, schema
+from tuneledger.engine import locate, open_engine
+from tuneledger.engine.roles import ROLES, roles_sql
 from tuneledger.errors import InvalidArgument
 
 FOLDER = Path(__file__).parents[1] / "dashboards/grafana"
@@ -95,38 +96,48 @@ class Shown:
 
 
 @pytest.fixture
-def view_role(postgres_url: str) -> Iterator[str]:
-    """A URL of the archive as a role that may read the views and nothing else."""
-    name = f"view_{os.urandom(4).hex()}"
-    with psycopg.connect(libpq_url(postgres_url), autocommit=True) as owner:
-        role = sql.Identifier(name)
-        owner.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD 'view'").format(role))
-        owner.execute(sql.SQL("ALTER ROLE {} SET jit = off").format(role))
-        owner.execute(sql.SQL("GRANT USAGE ON SCHEMA tuneledger TO {}").format(role))
-        views = owner.execute("SELECT viewname FROM pg_views WHERE schemaname = 'tuneledger'").fetchall()
-        for (view,) in views:
-            place = sql.Identifier("tuneledger", view)
-            owner.execute(sql.SQL("GRANT SELECT ON {} TO {}").format(place, role))
-        try:
-            yield psycopg.conninfo.make_conninfo(libpq_url(postgres_url), user=name, password="view")  # noqa: S106 - a role of this test
-        finally:
-            owner.execute(sql.SQL("DROP OWNED BY {}").format(role))
-            owner.execute(sql.SQL("DROP ROLE {}").format(role))
+def view_role(empty_postgres_url: str) -> Iterator[tuple[str, str]]:
+    """An archive with the roles that `db roles` makes: its owner's URL, and for psycopg the view role's.
+
+    Roles belong to the whole server, so the schema and with it their names are the test's own.
+    """
+    name = f"shown_{os.urandom(4).hex()}"
+    with psycopg.connect(libpq_url(empty_postgres_url), autocommit=True) as administrator:
+        administrator.execute(roles_sql(name).encode())
+        engine = open_engine(empty_postgres_url, schema=name)
+        schema.upgrade(engine)
+        engine.dispose()
+        administrator.execute(roles_sql(name).encode())
+        viewer = sql.Identifier(f"{name}_view")
+        administrator.execute(sql.SQL("ALTER ROLE {} PASSWORD 'view'").format(viewer))
+        yield (
+            f"{empty_postgres_url}?schema={name}",
+            psycopg.conninfo.make_conninfo(
+                libpq_url(empty_postgres_url),
+                user=f"{name}_view",
+                password="view",  # noqa: S106 - of this test
+            ),
+        )
+        for role in ROLES:
+            place = sql.Identifier(f"{name}_{role}")
+            administrator.execute(sql.SQL("DROP OWNED BY {} CASCADE").format(place))
+            administrator.execute(sql.SQL("DROP ROLE {}").format(place))
 
 
 @pytest.fixture
-def postgresql(postgres_url: str, view_role: str) -> Iterator[Shown]:
+def postgresql(view_role: tuple[str, str]) -> Iterator[Shown]:
     """The archive on PostgreSQL, read by the view role."""
-    with Archive(postgres_url) as archive:
+    url, viewer = view_role
+    with Archive(url) as archive:
         shown_archive.fill(archive)
-    with psycopg.connect(view_role, autocommit=True) as connection:
+    with psycopg.connect(viewer, autocommit=True) as connection:
 
         def run(text: str) -> tuple[list[str], Rows]:
             cursor = connection.execute(text.encode())
             assert cursor.description
             return [column.name for column in cursor.description], cursor.fetchall()
 
-        yield Shown(postgres_url, run)
+        yield Shown(url, run)
 
 
 @pytest.fixture
@@ -221,11 +232,13 @@ def test_events_are_annotations(shown: Shown) -> None:
 
 
 def test_view_role_reads_no_table(postgresql: Shown) -> None:
-    """The role that runs every panel may read no table and write nothing."""
+    """The role that runs every panel reads no table and writes nothing, and its queries are not compiled."""
+    place = postgresql.location.schema
+    assert postgresql.run("SHOW jit")[1] == [("off",)]
     for statement in (
-        "SELECT * FROM tuneledger.jobs",
-        "DELETE FROM tuneledger.job_overview",
-        "CREATE TABLE x ()",
+        f"SELECT * FROM {place}.jobs",
+        f"DELETE FROM {place}.job_overview",
+        f"CREATE TABLE {place}.x ()",
     ):
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             postgresql.run(statement)

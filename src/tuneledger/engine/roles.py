@@ -43,6 +43,10 @@ END $$;
 -- Who may create roles need not be a superuser, and hands things over only to roles that it is a member of.
 GRANT {schema}_migrate TO CURRENT_USER;
 
+-- Where a summary is stale the views compute it; the planner counts that always, and would compile for a
+-- second what then runs for milliseconds.
+ALTER ROLE {schema}_view SET jit = off;
+
 CREATE SCHEMA IF NOT EXISTS {schema};
 ALTER SCHEMA {schema} OWNER TO {schema}_migrate;
 DO $$
