@@ -211,13 +211,19 @@ def long_job(sqlite_url: str) -> str:
     return sqlite_url
 
 
+def buffered() -> dict[str, str]:
+    """The environment, but that standard output holds text back, as it does for users."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+
+
 @pytest.mark.parametrize("form", ["--csv", "--json", None])
 def test_a_closed_pipe(long_job: str, form: str | None) -> None:
     """`tuneledger checkpoints … | head -1` ends quietly."""
     arguments = ["checkpoints", "long", "--db", long_job, *([form] if form else [])]
     with subprocess.Popen(
-        [TUNELEDGER, "--quiet", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as process:
+        [TUNELEDGER, "--quiet", *arguments],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=buffered(),
+    ) as process:  # fmt: skip
         assert process.stdout
         assert process.stderr
         assert process.stdout.readline()
@@ -231,7 +237,7 @@ def test_a_full_device(long_job: str) -> None:
     with Path("/dev/full").open("w") as full:
         ended = subprocess.run(
             [TUNELEDGER, "--quiet", "show", "long", "--db", long_job],
-            stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+            stdout=full, stderr=subprocess.PIPE, text=True, check=False, env=buffered(),
         )  # fmt: skip
     assert ended.returncode == exit_codes.REFUSED
     assert ended.stderr == "tuneledger: error: No space left on device\n"
