@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import create_engine, event
@@ -12,7 +11,7 @@ from tuneledger.engine import binary_copy
 from tuneledger.errors import DatabaseReadOnly, UnsuitableConnection
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from sqlalchemy.engine import URL, Connection, Engine, ExecutionContext
     from sqlalchemy.pool import ConnectionPoolEntry
@@ -160,26 +159,21 @@ def insert_columns(
     connection: Connection,
     table: str,
     types: Mapping[str, str],
-    blocks: Sequence[tuple[Mapping[str, Any], Mapping[str, Sequence[Any]]]],
+    columns: Sequence[Sequence[Any]],
     on_conflict: str,
 ) -> None:
-    """Insert rows given by columns, see `tuneledger.engine.insert_columns`; ``types`` are PostgreSQL's.
+    """Insert rows given by columns, whose names and PostgreSQL types are ``types``.
 
-    Many go by one COPY, few by one INSERT over arrays. SQLAlchemy's asynchronous cursor has no COPY, so
+    Many go by COPY, few by one INSERT over arrays. SQLAlchemy's asynchronous cursor has no COPY, so
     an asynchronous connection always takes the second way; COPY knows no ``on_conflict`` either.
     """
-    names = dict.fromkeys(name for fixed, columns in blocks for name in (*fixed, *columns))
-    filled = [_filled(names, fixed, columns) for fixed, columns in blocks]
-    rows = sum(length for length, _ in filled)
-    listed = ", ".join(names)
+    rows = len(columns[0])
+    listed = ", ".join(types)
     if on_conflict or rows < _COPY_FROM or connection.dialect.is_async:
-        if rows:
-            arrays = ", ".join(f"%s::{types[name]}[]" for name in names)
-            # Names come from our own tables, values are parameters.
-            text = f"INSERT INTO {table} ({listed}) SELECT * FROM unnest({arrays}) {on_conflict}"  # noqa: S608
-            parts = zip(*(columns for _, columns in filled), strict=True)
-            arrays_given = tuple([*chain.from_iterable(column)] for column in parts)
-            connection.exec_driver_sql(text, arrays_given)
+        arrays = ", ".join(f"%s::{kind}[]" for kind in types.values())
+        # Names come from our own tables, values are parameters.
+        text = f"INSERT INTO {table} ({listed}) SELECT * FROM unnest({arrays}) {on_conflict}"  # noqa: S608
+        connection.exec_driver_sql(text, tuple(columns))
         return
     driver: Any = connection.connection.driver_connection
     try:
@@ -188,19 +182,10 @@ def insert_columns(
             cursor.copy(f"COPY {table} ({listed}) FROM STDIN (FORMAT BINARY)") as copy,
         ):
             copy.write(binary_copy.HEADER)
-            for length, columns in filled:
-                copy.write(binary_copy.rows(length, [types[name] for name in names], columns))
+            copy.write(binary_copy.rows(rows, list(types.values()), columns))
             copy.write(binary_copy.END)
     except Exception as error:
         if driver.closed:
             # SQLAlchemy knows nothing of this, and would give the dead connection to the next.
             connection.invalidate(error)
         raise
-
-
-def _filled(
-    names: Iterable[str], fixed: Mapping[str, Any], columns: Mapping[str, Sequence[Any]]
-) -> tuple[int, list[Sequence[Any]]]:
-    """Give the number of rows, and a column for each of ``names``."""
-    length = len(next(iter(columns.values())))
-    return length, [columns[name] if name in columns else [fixed.get(name)] * length for name in names]

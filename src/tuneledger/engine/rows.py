@@ -26,6 +26,9 @@ _POSTGRESQL_TYPES = (
     (Text, "text"),
 )
 
+_FEW = 50
+"""Rows below which blocks are put together: one statement costs more than binding what they share again."""
+
 
 def insert_rows(
     connection: Connection,
@@ -61,14 +64,35 @@ def insert_columns(
     clause that both engines read alike, says otherwise.
     """
     table = cast("Table", row_class.__table__)
-    whole = [({**shared, **fixed}, columns) for fixed, columns in blocks]
+    given = [({**shared, **fixed}, columns) for fixed, columns in blocks]
+    rows = sum(_length(columns) for _, columns in given)
+    names = dict.fromkeys(name for fixed, columns in given for name in (*fixed, *columns))
     if connection.dialect.name == "sqlite":
-        for fixed, columns in whole:
+        if rows <= _FEW and len(given) > 1:
+            given = [({}, dict(zip(names, _joined(names, given), strict=True)))]
+        for fixed, columns in given:
             sqlite.insert_columns(connection, table.name, fixed, columns, on_conflict)
         return
-    types = {column.name: _type_of(column.type) for column in table.columns}
+    types = {name: _type_of(table.columns[name].type) for name in names}
     place = f"{schema}.{table.name}" if schema else table.name
-    postgresql.insert_columns(connection, place, types, whole, on_conflict)
+    postgresql.insert_columns(connection, place, types, _joined(names, given), on_conflict)
+
+
+def _length(columns: Mapping[str, Sequence[Any]]) -> int:
+    return len(next(iter(columns.values())))
+
+
+def _joined(
+    names: Iterable[str], blocks: Sequence[tuple[Mapping[str, Any], Mapping[str, Sequence[Any]]]]
+) -> list[list[Any]]:
+    """Give each column over all blocks."""
+    joined = []
+    for name in names:
+        whole: list[Any] = []
+        for fixed, columns in blocks:
+            whole += columns[name] if name in columns else [fixed.get(name)] * _length(columns)
+        joined.append(whole)
+    return joined
 
 
 def _type_of(kind: object) -> str:

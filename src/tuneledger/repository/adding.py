@@ -55,7 +55,10 @@ class RowAdding(SummaryWriting):
             }
             self._execute(self._insert(InputRow).values(values).on_conflict_do_nothing())
 
-    def _add_checkpoints(self, job_key: int, columns: CheckpointColumns) -> None:
+    def _add_checkpoints(
+        self, job_key: int, columns: CheckpointColumns, name_ids: Mapping[str, int] | None = None
+    ) -> None:
+        """Add checkpoints of new steps; ``name_ids`` gives the ids of their metrics where they are known."""
         rows: dict[str, Sequence[Any]] = {
             "step_number": columns.steps,
             "created_at": columns.times,
@@ -65,10 +68,11 @@ class RowAdding(SummaryWriting):
             rows["extra"] = columns.extras
         if columns.steps:
             self._columns_of_rows(CheckpointRow, {"job_key": job_key}, [({}, rows)])
-        self._add_series(job_key, columns.series)
+        self._add_series(job_key, columns.series, name_ids or self._name_ids(columns.series))
 
-    def _add_series(self, job_key: int, series: Mapping[str, SeriesColumns]) -> None:
-        name_ids = self._name_ids(series)
+    def _add_series(
+        self, job_key: int, series: Mapping[str, SeriesColumns], name_ids: Mapping[str, int]
+    ) -> None:
         by_id = {name_ids[name]: series[name] for name in sorted(series, key=name_ids.__getitem__)}
         self._add_to_summaries(job_key, by_id)
         blocks = []

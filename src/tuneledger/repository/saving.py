@@ -27,9 +27,10 @@ from tuneledger.mapping import (
     state_digest,
 )
 from tuneledger.models import CheckpointOut, Job, validated
-from tuneledger.repository.changing import JobChanging
+from tuneledger.repository.appending import JobAppending
 from tuneledger.repository.merging import Decisions, merged_content, payload_is_newer
 from tuneledger.repository.records import Input, OnConflict, SaveReport
+from tuneledger.repository.scope import refuse_flawed
 from tuneledger.tables import (
     CheckpointRow,
     JobDigestRow,
@@ -76,7 +77,7 @@ _MOST_ROUNDS = 100
 """How often a job may be inserted or deleted by others between two statements of one save."""
 
 
-class JobWriting(JobChanging):
+class JobWriting(JobAppending):
     """Saving and deleting. A call that raises leaves the transaction to be rolled back."""
 
     def save(
@@ -134,11 +135,14 @@ class JobWriting(JobChanging):
         """
         self._require_writing()
         decisions = Decisions(_mode(on_conflict), job_id)
-        job_key = self._job_key(job_id)
+        refuse_flawed(job_id)
         # A job's checkpoints are those of its model: in step order, none contradicting another.
         payload = {"job_id": job_id, "provider": "-", "checkpoints": list(checkpoints)}
         given = validated(Job, payload, source=f"checkpoints of job {job_id}").checkpoints
         columns = checkpoint_columns(given)
+        if len(given) == 1 and self._append_new(job_id, columns):
+            return SaveReport(job_id, added=1, wrote=True)
+        job_key = self._job_key(job_id)
         locked = self._lock(job_key)
         if locked is None:
             raise JobNotFound(job_id)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from tuneledger.mapping import SeriesColumns
 
-__all__ = ["SummaryWriting"]
+__all__ = ["MERGING", "SummaryWriting"]
 
 
 def _merging() -> str:
@@ -48,7 +48,7 @@ def _merging() -> str:
     return f"ON CONFLICT (job_key, name_id) DO UPDATE SET {', '.join(sets)} WHERE excluded.number_count > 0"
 
 
-_MERGING = _merging()
+MERGING = _merging()
 _COLUMNS = ("job_key", "name_id", *SUMMARY_COLUMNS)
 
 
@@ -125,7 +125,7 @@ class SummaryWriting(CheckpointQueries):
     def _add_to_summaries(self, job_key: int, series: Mapping[int, SeriesColumns]) -> None:
         """Take in new steps, given by name_id."""
         rows = [(job_key, name_id, *_summary(series[name_id])) for name_id in sorted(series)]
-        self._rows(JobMetricRow, _COLUMNS, rows, on_conflict=_MERGING)
+        self._rows(JobMetricRow, _COLUMNS, rows, on_conflict=MERGING)
 
     def _note_series(self, job_key: int, name_ids: Iterable[int]) -> None:
         """Note that series are there; they have no summary until they are recomputed."""
