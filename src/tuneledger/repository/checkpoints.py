@@ -13,7 +13,8 @@ from sqlalchemy.orm import aliased
 
 from tuneledger.errors import CheckpointNotFound, InvalidArgument
 from tuneledger.mapping import checkpoints_from, quiet_collector
-from tuneledger.repository.scope import Scope, portions, refuse_text, within_bigint
+from tuneledger.repository.scope import portions, refuse_text, within_bigint
+from tuneledger.repository.values import ValueQueries
 from tuneledger.tables import JOB_SUMMARY, CheckpointRow, JobMetricRow, MetricNameRow, MetricRow
 
 if TYPE_CHECKING:
@@ -37,20 +38,9 @@ _FEWEST_ROWS = 64
 """Checkpoints fetched at once where each has very many metrics."""
 
 _CHECKPOINT = select(CheckpointRow.step_number, CheckpointRow.created_at, CheckpointRow.extra)
-_METRICS = select(MetricRow.name_id, MetricRow.step_number, MetricRow.value, MetricRow.kind).where(
-    MetricRow.job_key == bindparam("job_key"),
-    MetricRow.name_id.in_(bindparam("name_ids", expanding=True)),
-    MetricRow.step_number >= bindparam("first_step"),
-    MetricRow.step_number <= bindparam("last_step"),
-)
 _CHECKPOINTS_AT = _CHECKPOINT.where(
     CheckpointRow.job_key == bindparam("job_key"),
     CheckpointRow.step_number.in_(bindparam("steps", expanding=True)),
-)
-_METRICS_AT = select(MetricRow.name_id, MetricRow.step_number, MetricRow.value, MetricRow.kind).where(
-    MetricRow.job_key == bindparam("job_key"),
-    MetricRow.name_id.in_(bindparam("name_ids", expanding=True)),
-    MetricRow.step_number.in_(bindparam("steps", expanding=True)),
 )
 _WINDOW = _CHECKPOINT.where(
     CheckpointRow.job_key == bindparam("job_key"),
@@ -137,7 +127,7 @@ class Selection(TypedDict, total=False):
     """From the highest step down."""
 
 
-class CheckpointQueries(Scope):
+class CheckpointQueries(ValueQueries):
     """Queries that answer with checkpoints."""
 
     def checkpoint(self, job_id: str, step_number: int) -> CheckpointOut:
@@ -262,20 +252,6 @@ class CheckpointQueries(Scope):
             ends = (rows[0][0], rows[-1][0])
             values = self._values_between(job_key, name_ids, min(ends), max(ends))
         return checkpoints_from(rows, values, names, only)
-
-    def _values_between(
-        self, job_key: int, name_ids: Sequence[int], first_step: int, last_step: int
-    ) -> Iterator[Any]:
-        bounds = {"job_key": job_key, "first_step": first_step, "last_step": last_step}
-        for some in portions(name_ids):
-            yield from self._fetched(_METRICS, {**bounds, "name_ids": some})
-
-    def _values_at(self, job_key: int, name_ids: Sequence[int], steps: Sequence[int]) -> Iterator[Any]:
-        for of_steps in portions(steps):
-            for some in portions(name_ids):
-                yield from self._fetched(
-                    _METRICS_AT, {"job_key": job_key, "name_ids": some, "steps": of_steps}
-                )
 
     # -- the one that matters ---------------------------------------------------------------
 

@@ -121,12 +121,6 @@ _CHECKPOINTS = (
     .order_by(CheckpointRow.step_number)
     .limit(_ROWS_A_WINDOW)
 )
-_METRICS = select(MetricRow.name_id, MetricRow.step_number, MetricRow.value, MetricRow.kind).where(
-    MetricRow.job_key == bindparam("job_key"),
-    MetricRow.name_id.in_(bindparam("name_ids", expanding=True)),
-    MetricRow.step_number >= bindparam("first_step"),
-    MetricRow.step_number <= bindparam("last_step"),
-)
 _SUMMARIES = select(
     JobMetricRow.name_id, *(JobMetricRow.__table__.c[name] for name in SUMMARY_COLUMNS)
 ).where(JobMetricRow.job_key == bindparam("job_key"))
@@ -325,10 +319,8 @@ class Verification(JobChanging):
         rows = self._execute(_CHECKPOINTS, bounds).all()
         end = rows[-1][0] if len(rows) == _ROWS_A_WINDOW else last
         metrics: dict[int, list[tuple[int, float | None, int | None]]] = defaultdict(list)
-        if check.name_ids:
-            bounds |= {"name_ids": check.name_ids, "last_step": end}
-            for name_id, step, value, kind in self._execute(_METRICS, bounds):
-                metrics[step].append((name_id, value, kind))
+        for name_id, step, value, kind in self._values_between(check.job_key, check.name_ids, first, end):
+            metrics[step].append((name_id, value, kind))
         # Nothing of the check changes before all is read: a window that fails is read again in halves.
         findings = []
         for step, created_at, extra, digest in rows:
