@@ -30,6 +30,7 @@ from tuneledger.cli import (
     role_commands,
     schema_commands,
     showing,
+    syncing,
 )
 from tuneledger.cli.options import log
 from tuneledger.errors import TuneledgerError
@@ -42,6 +43,7 @@ __all__ = ["app", "main", "run"]
 
 _MODULES: Final = (
     archiving,
+    syncing,
     reading,
     showing,
     plotting,
