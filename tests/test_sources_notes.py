@@ -1,3 +1,4 @@
+import json
 import math
 from typing import Any
 
@@ -70,10 +71,10 @@ def test_a_best_step_that_is_gone_is_noted() -> None:
     assert all(step.__pydantic_extra__ is not None for step in kept)
 
 
-def test_show_tells_the_notes(
+def test_show_and_verify_tell_the_notes(
     database_url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """For people and as JSON; not of a job so long that looking through it would keep them waiting."""
+    """For people and as JSON; `show` not of a job so long that looking through it would keep them waiting."""
     rows = [{"loss": 0.0} for _ in range(5)]
     with Archive(database_url) as archive:
         archive.save(Job(job_id="run", provider="huggingface", checkpoints=checkpoints(*rows)))
@@ -81,6 +82,11 @@ def test_show_tells_the_notes(
     assert "5 of 5 values of loss are exactly 0.0" in capsys.readouterr().out
     assert run(["show", "run", "--db", database_url, "--json"]) == 0
     assert '"zero_losses"' in capsys.readouterr().out
+    assert run(["verify", "--data", "--db", database_url]) == 0
+    assert "job run: 5 of 5 values of loss are exactly 0.0" in capsys.readouterr().out
+    assert run(["verify", "--data", "--json", "--db", database_url]) == 0
+    (note,) = json.loads(capsys.readouterr().out)["notes"]
+    assert (note["job_id"], note["kind"]) == ("run", "zero_losses")
     monkeypatch.setattr(showing, "_MOST_LOOKED_THROUGH", 4)
     assert run(["show", "run", "--db", database_url]) == 0
     assert "notes are not looked for in jobs of more than 4 checkpoints" in capsys.readouterr().out
