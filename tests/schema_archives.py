@@ -90,6 +90,56 @@ def fill(url: str) -> None:
             archive.save(job, inputs=[Input(f"{number}.json", "job", 100 + number, f"{number:064x}")])
 
 
+def grow(engine: Engine, *, jobs: int, steps: int) -> None:
+    """Adds many jobs with three metrics each, by SQL alone, to an archive of any revision.
+
+    Their digests are numbers like any others: enough for what a migration does with them.
+    """
+    sqlite = engine.dialect.name == "sqlite"
+    series = "SELECT n FROM numbers" if sqlite else "SELECT generate_series(1, {0}) AS n"
+    numbers = (
+        "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {0}) "
+        if sqlite
+        else ""
+    )
+
+    def counted(last: int) -> tuple[str, str]:
+        return numbers.format(last), series.format(last)
+
+    with engine.begin() as connection:
+        if not sqlite:
+            connection.exec_driver_sql("SET LOCAL search_path TO tuneledger")
+        names = ", ".join(f"({1000 + m}, 'grown-{m}', 'grown-{m}')" for m in range(3))
+        connection.exec_driver_sql(
+            f"INSERT INTO metric_names (name_id, name, canonical) VALUES {names} ON CONFLICT DO NOTHING"
+        )
+        many, of_jobs = counted(jobs)
+        connection.exec_driver_sql(
+            "INSERT INTO jobs (job_key, job_id, provider, created_at, revision, document, archived_at) "
+            f"{many}"
+            f"SELECT 1000 + n, 'grown-' || n, 'p', 1700000000, 0, '{{}}', 0 FROM ({of_jobs}) AS j"
+        )
+        connection.exec_driver_sql(
+            f"INSERT INTO job_digests (job_key, digest) {many}SELECT 1000 + n, 7 * n FROM ({of_jobs}) AS j"
+        )
+        for metric in range(3):
+            connection.exec_driver_sql(
+                f"INSERT INTO job_metrics (job_key, name_id) {many}"
+                f"SELECT 1000 + n, {1000 + metric} FROM ({of_jobs}) AS j"
+            )
+        many, of_steps = counted(steps)
+        for job in range(1001, 1001 + jobs):
+            connection.exec_driver_sql(
+                f"INSERT INTO checkpoints (job_key, step_number, created_at, digest) {many}"
+                f"SELECT {job}, n, 1700000000 + n, n FROM ({of_steps}) AS s"
+            )
+            for metric in range(3):
+                connection.exec_driver_sql(
+                    f"INSERT INTO metrics (job_key, name_id, step_number, value) {many}"
+                    f"SELECT {job}, {1000 + metric}, n, 1.0 / n + {metric} FROM ({of_steps}) AS s"
+                )
+
+
 def jobs_in(url: str) -> list[Job]:
     """Every job of an archive of the newest revision, whole."""
     with Archive(url, read_only=True) as archive, archive.read() as repository:

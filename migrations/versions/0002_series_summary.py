@@ -49,10 +49,17 @@ _COLUMNS: dict[str, sa.types.TypeEngine[Any]] = {
     "max_value": sa.Double(),
 }
 
+# Seeks, not joins: where a table was never analysed, PostgreSQL would read all of it for each batch.
 _READ = """
 INSERT INTO summary_fill (job_key, name_id, digest, number_count, first_step, first_value,
                           last_step, last_value, min_step, min_value, max_step, max_value)
-SELECT s.job_key, s.name_id, d.digest, s.number_count, s.first_step, f.value, s.last_step, l.value,
+SELECT s.job_key, s.name_id, d.digest, s.number_count,
+       s.first_step,
+       (SELECT m.value FROM metrics AS m
+        WHERE m.job_key = s.job_key AND m.name_id = s.name_id AND m.step_number = s.first_step),
+       s.last_step,
+       (SELECT m.value FROM metrics AS m
+        WHERE m.job_key = s.job_key AND m.name_id = s.name_id AND m.step_number = s.last_step),
        (SELECT min(m.step_number) FROM metrics AS m
         WHERE m.job_key = s.job_key AND m.name_id = s.name_id AND m.value = s.min_value),
        s.min_value,
@@ -69,10 +76,6 @@ FROM (
     GROUP BY job_key, name_id
 ) AS s
 JOIN job_digests AS d ON d.job_key = s.job_key
-LEFT JOIN metrics AS f
-  ON f.job_key = s.job_key AND f.name_id = s.name_id AND f.step_number = s.first_step
-LEFT JOIN metrics AS l
-  ON l.job_key = s.job_key AND l.name_id = s.name_id AND l.step_number = s.last_step
 """
 
 _LAST_KEY = 2**63 - 1

@@ -164,7 +164,7 @@ def check(*, db: Db = None, schema: Schema = None) -> None:
     The exit code says so too. Nothing is changed.
     """
     from tuneledger import schema as schemas
-    from tuneledger.cli.presenting import print_line
+    from tuneledger.cli.presenting import counted, print_line
 
     place = existing(location(db, schema, note=False))
     with _opened(place, read_only=True) as engine:
@@ -179,7 +179,8 @@ def check(*, db: Db = None, schema: Schema = None) -> None:
         print_line(line)
     if error is not None or differences:
         raise error or SchemaBroken(
-            f"{place} differs in {len(differences)} places from what revision {found.revision} makes; "
+            f"{place} differs in {counted(len(differences), 'place')} from what revision {found.revision} "
+            f"makes; "
             f"see above, then undo what somebody changed, or restore a backup"
         )
     print_line(f"{place} is ready, at revision {found.revision}")
@@ -245,7 +246,7 @@ def _progress() -> Iterator[Callable[[int, int], None] | None]:
         yield show
 
 
-_SECONDS_BETWEEN_LINES = 5.0
+_SECONDS_BETWEEN_LINES = 2.0
 
 
 def _status(engine: Engine) -> Status:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import marshal
-import os
 import re
 import shutil
 import sqlite3
@@ -20,7 +19,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from tuneledger.engine import translated
+from tuneledger.engine import copy_file, sync_folder, translated
+from tuneledger.engine.sqlite import read_only_uri
 from tuneledger.errors import DatabaseDamaged, DatabaseFull
 
 __all__ = ["back_up"]
@@ -28,7 +28,7 @@ __all__ = ["back_up"]
 KEPT: Final = 3
 """Of how many revisions a backup is kept."""
 
-_NAMED = re.compile(r"\.(\d+)-(\d{8}T\d{6}Z)\.backup")
+_NAMED = re.compile(r"\.(\d+)-\d{8}T\d{6}Z\.backup")
 _ROWS_AT_ONCE = 10_000
 _SPARE_BYTES = 2**20
 
@@ -41,14 +41,16 @@ def back_up(path: Path, revision: str) -> Path:
     _check_room(path)
     moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     target = path.with_name(f"{path.name}.{revision}-{moment}.backup")
-    partial = target.with_name(f"{target.name}.partial")
+    # One at a time, for the file is locked: what a killed one left here is replaced.
+    partial = path.with_name(f"{path.name}.backup.partial")
+    partial.unlink(missing_ok=True)
     try:
-        with translated():
-            _copy(path, partial)
+        copy_file(path, partial)
+        _compare(path, partial)
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+    sync_folder(path.absolute().parent)
     _prune(path)
     return target
 
@@ -64,22 +66,16 @@ def _check_room(path: Path) -> None:
         )
 
 
-def _copy(path: Path, target: Path) -> None:
-    target.unlink(missing_ok=True)
-    os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-    with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as source:
-        with closing(sqlite3.connect(target)) as copy:
-            source.backup(copy)
-            # One file that is whole by itself, with no -wal beside it.
-            copy.execute("PRAGMA journal_mode = DELETE")
-        with closing(sqlite3.connect(f"{target.resolve().as_uri()}?mode=ro", uri=True)) as copy:
-            if _content(copy) != _content(source):
-                raise DatabaseDamaged(
-                    f"the backup of {path} does not hold what the file holds; nothing was changed: "
-                    f"look after the disk, then `tuneledger verify`"
-                )
-    with target.open("rb") as file:
-        os.fsync(file.fileno())
+def _compare(path: Path, copy: Path) -> None:
+    contents = []
+    for file in (path, copy):
+        with translated(), closing(sqlite3.connect(read_only_uri(file), uri=True)) as connection:
+            contents.append(_content(connection))
+    if contents[0] != contents[1]:
+        raise DatabaseDamaged(
+            f"the backup of {path} does not hold what the file holds; nothing was changed: "
+            f"look after the disk, then `tuneledger verify`"
+        )
 
 
 def _content(connection: sqlite3.Connection) -> bytes:
@@ -97,29 +93,12 @@ def _content(connection: sqlite3.Connection) -> bytes:
     return found.digest()
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make a rename last through a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def _prune(path: Path) -> None:
-    newest: dict[str, tuple[str, Path]] = {}
-    superseded = []
-    for file in path.parent.iterdir():
-        named = (
-            _NAMED.fullmatch(file.name.removeprefix(path.name)) if file.name.startswith(path.name) else None
-        )
-        if named is None:
-            continue
-        revision, moment = named.groups()
-        older, newer = sorted([(moment, file), newest.get(revision, (moment, file))])
-        newest[revision] = newer
-        if older != newer:
-            superseded.append(older[1])
-    superseded += [newest[revision][1] for revision in sorted(newest)[:-KEPT]]
-    for file in superseded:
+    backups: dict[str, list[Path]] = {}
+    for file in sorted(path.parent.iterdir()):  # and so by time within a revision
+        named = _NAMED.fullmatch(file.name.removeprefix(path.name))
+        if named and file.name.startswith(path.name):
+            backups.setdefault(named[1], []).append(file)
+    kept = {backups[revision][-1] for revision in sorted(backups)[-KEPT:]}
+    for file in {file for files in backups.values() for file in files} - kept:
         file.unlink(missing_ok=True)

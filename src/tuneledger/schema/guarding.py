@@ -104,6 +104,8 @@ def _guarded_postgresql(connection: Connection, schema: str, place: str) -> Iter
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": lock_key(schema)})
         # The migrations name no schema: offline SQL and other places read the same.
         connection.exec_driver_sql(f"SET LOCAL search_path TO {schema}")
+        # Of tables that were never analysed the planner fears the worst, and compiles what runs for a moment.
+        connection.exec_driver_sql("SET LOCAL jit = off")
         yield
 
 

@@ -101,6 +101,9 @@ def _without_revision(names: set[str]) -> Status:
 
 
 def _downgraded_to_base(names: set[str]) -> Status:
+    others = sorted(names - OURS)
+    if others:
+        return Status(State.FOREIGN, None, head(), f"it holds {', '.join(others[:5])}")
     left = sorted(names & set(Base.metadata.tables))
     if left:
         return Status(State.BROKEN, None, head(), f"no revision, but tables: {', '.join(left[:5])}")

@@ -1,0 +1,69 @@
+"""A million checkpoints upgrade in bounded memory, with progress; TUNELEDGER_LONG=1 alone takes the time.
+
+It prints the figures of docs/upgrading.md: ``TUNELEDGER_LONG=1 scripts/test tests/test_schema_long.py -s``.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.engine import make_url
+
+from schema_archives import grow, opened
+from tuneledger import schema
+
+LONG = os.environ.get("TUNELEDGER_LONG") == "1"
+JOBS, STEPS = (100, 10_000) if LONG else (20, 500)
+MOST_MEGABYTES = 200
+TUNELEDGER = Path(sys.executable).with_name("tuneledger")
+
+
+def measured(*arguments: str, url: str) -> tuple[str, float, float]:
+    """What a command says, its seconds, and the most memory it had, in megabytes."""
+    started = time.monotonic()
+    process = subprocess.Popen(
+        [TUNELEDGER, "db", *arguments, "--db", url],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stderr
+    said = process.stderr.read()
+    process.stderr.close()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0, said
+    return said, time.monotonic() - started, usage.ru_maxrss / 1024
+
+
+@pytest.mark.timeout(3600)
+def test_a_large_archive(empty_database_url: str) -> None:
+    """Up, with its backup, and down again: every series has its summary, and the memory stays small."""
+    with opened(empty_database_url) as engine:
+        schema.upgrade(engine, "0001")
+        grow(engine, jobs=JOBS, steps=STEPS)
+    said, seconds, megabytes = measured("upgrade", url=empty_database_url)
+    report = (
+        f"{make_url(empty_database_url).get_backend_name()}: {JOBS * STEPS} checkpoints up {seconds:.1f} s"
+    )
+    assert megabytes < MOST_MEGABYTES
+    with opened(empty_database_url) as engine:
+        assert schema.drift(engine) == []
+        prefix = "" if engine.dialect.name == "sqlite" else "tuneledger."
+        with engine.connect() as connection:
+            counts = connection.execute(
+                text(
+                    "SELECT number_count, min_step, max_step, count(*) "
+                    f"FROM {prefix}job_metrics GROUP BY 1, 2, 3"
+                )
+            ).all()
+    assert [tuple(row) for row in counts] == [(STEPS, STEPS, 1, 3 * JOBS)]
+    if LONG:
+        assert re.search(rf"\d+ of {JOBS} jobs", said)
+    _, back, _ = measured("downgrade", "0001", "--yes", "--no-backup", url=empty_database_url)
+    sys.stdout.write(f"{report} ({megabytes:.0f} MB), down {back:.1f} s\n")
