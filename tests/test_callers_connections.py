@@ -317,7 +317,7 @@ def test_nothing_is_retried_in_a_callers_transaction(database_url: str) -> None:
         CheckpointRepository(holding).append("j", [STEP])
         began = time.monotonic()
         with Session(waiter) as waiting, pytest.raises(DatabaseBusy):
-            CheckpointRepository(waiting).append("j", [STEP])
+            CheckpointRepository(waiting).save(JOB.model_copy(update={"revision": 1}))
         assert time.monotonic() - began < 5
         assert len(tries) == 1
     holder.dispose()
