@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -40,11 +41,14 @@ class Browser:
         options.binary_location = "/usr/bin/chromium"
         for flag in (*_FLAGS, f"--user-data-dir={folder}"):
             options.add_argument(flag)
+        self.downloads = folder / "downloads"
+        options.add_experimental_option("prefs", {"download.default_directory": str(self.downloads)})
         options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
         self.driver = Chrome(options=options, service=ChromeService("/usr/bin/chromedriver"))
 
     def open(self, url: str) -> None:
         """Opens a page, with what earlier pages complained of forgotten."""
+        self.driver.get("about:blank")  # an open page may still miss a server that has ended
         self.complaints()
         self.driver.get(url)
 
@@ -90,7 +94,11 @@ def served(*arguments: str, ready: str) -> Iterator[str]:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     command = [str(Path(sys.executable).with_name("tuneledger")), *arguments, "--port", str(port)]
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+    # NiceGUI behaves otherwise where it finds itself under test.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    with subprocess.Popen(
+        command, env=environment, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as process:
         try:
             deadline = time.monotonic() + SECONDS
             while not _answers(url + ready):
@@ -99,8 +107,8 @@ def served(*arguments: str, ready: str) -> Iterator[str]:
                 time.sleep(0.1)
             yield url
         finally:
-            process.terminate()
-            process.wait(SECONDS)
+            process.send_signal(signal.SIGINT)  # Ctrl-C, the one way to stop it
+            assert process.wait(SECONDS) in {0, 130}
 
 
 def _answers(url: str) -> bool:

@@ -15,7 +15,7 @@ RUNNING = "ftjob-running"
 def fill(archive: Archive) -> list[str]:
     """Saves the jobs; gives their ids."""
     jobs = [_job(number) for number in range(9)]
-    for job in [*jobs, _long(), _running()]:
+    for job in [*jobs, long_job(LONG_STEPS), _running()]:
         archive.save(job)
     return [job.job_id for job in jobs] + [LONG, RUNNING]
 
@@ -61,9 +61,10 @@ def _job(number: int) -> Job:
     )
 
 
-def _long() -> Job:
+def long_job(steps: int) -> Job:
+    """A job of so many steps, without times, in Hugging Face's names."""
     checkpoints = []
-    for step in range(LONG_STEPS):
+    for step in range(steps):
         loss = 50.0 if step == SPIKE else 3 / math.sqrt(step + 1) + 0.02 * math.sin(step)
         metrics: dict[str, float | None] = {"loss": math.nan if step == 777 else loss}
         if step % 100 == 0:

@@ -20,15 +20,16 @@ import pytest
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
-from psycopg import sql
 
 import shown_archive
+from archive_roles import as_role
 from postgres_server import libpq_url
 from test_views import RECIPE
-from tuneledger import Archive, CheckpointOut, Job, grafana, schema
-from tuneledger.engine import locate, open_engine
-from tuneledger.engine.roles import ROLES, roles_sql
+from tuneledger import Archive, CheckpointOut, Job, grafana
+from tuneledger.engine import locate
 from tuneledger.errors import InvalidArgument
+
+__all__ = ["as_role"]  # a fixture
 
 FOLDER = Path(__file__).parents[1] / "dashboards/grafana"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))
@@ -46,8 +47,9 @@ Run = Callable[[str], tuple[list[str], Rows]]
 class Shown:
     """A filled archive, its dashboards as `tuneledger grafana` writes them, and a way to run their SQL."""
 
-    def __init__(self, url: str, run: Run) -> None:
+    def __init__(self, url: str, owner: str, run: Run) -> None:
         self.location = locate(url)
+        self.owner = owner
         self.run = run
         self.dashboards: dict[str, Any] = {
             Path(name).stem: json.loads(text)
@@ -96,48 +98,19 @@ class Shown:
 
 
 @pytest.fixture
-def view_role(empty_postgres_url: str) -> Iterator[tuple[str, str]]:
-    """An archive with the roles that `db roles` makes: its owner's URL, and for psycopg the view role's.
-
-    Roles belong to the whole server, so the schema and with it their names are the test's own.
-    """
-    name = f"shown_{os.urandom(4).hex()}"
-    with psycopg.connect(libpq_url(empty_postgres_url), autocommit=True) as administrator:
-        administrator.execute(roles_sql(name).encode())
-        engine = open_engine(empty_postgres_url, schema=name)
-        schema.upgrade(engine)
-        engine.dispose()
-        administrator.execute(roles_sql(name).encode())
-        viewer = sql.Identifier(f"{name}_view")
-        administrator.execute(sql.SQL("ALTER ROLE {} PASSWORD 'view'").format(viewer))
-        yield (
-            f"{empty_postgres_url}?schema={name}",
-            psycopg.conninfo.make_conninfo(
-                libpq_url(empty_postgres_url),
-                user=f"{name}_view",
-                password="view",  # noqa: S106 - of this test
-            ),
-        )
-        for role in ROLES:
-            place = sql.Identifier(f"{name}_{role}")
-            administrator.execute(sql.SQL("DROP OWNED BY {} CASCADE").format(place))
-            administrator.execute(sql.SQL("DROP ROLE {}").format(place))
-
-
-@pytest.fixture
-def postgresql(view_role: tuple[str, str]) -> Iterator[Shown]:
+def postgresql(as_role: Callable[[str], str]) -> Iterator[Shown]:
     """The archive on PostgreSQL, read by the view role."""
-    url, viewer = view_role
-    with Archive(url) as archive:
+    with Archive(as_role("write")) as archive:
         shown_archive.fill(archive)
-    with psycopg.connect(viewer, autocommit=True) as connection:
+    url = as_role("view")
+    with psycopg.connect(libpq_url(url.partition("?")[0]), autocommit=True) as connection:
 
         def run(text: str) -> tuple[list[str], Rows]:
             cursor = connection.execute(text.encode())
             assert cursor.description
             return [column.name for column in cursor.description], cursor.fetchall()
 
-        yield Shown(url, run)
+        yield Shown(url, as_role("migrate"), run)
 
 
 @pytest.fixture
@@ -152,7 +125,7 @@ def sqlite(sqlite_url: str) -> Iterator[Shown]:
             cursor = connection.execute(text)
             return [column[0] for column in cursor.description], cursor.fetchall()
 
-        yield Shown(sqlite_url, run)
+        yield Shown(sqlite_url, sqlite_url, run)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -377,7 +350,7 @@ def test_panels_are_fast_and_bounded(shown: Shown) -> None:
         )
         for step in range(STEPS)
     ]
-    with Archive(shown.location, durable=False) as archive:
+    with Archive(shown.owner, durable=False) as archive:
         for number in range(JOBS):
             archive.save(
                 Job(
@@ -388,9 +361,8 @@ def test_panels_are_fast_and_bounded(shown: Shown) -> None:
                     checkpoints=checkpoints,
                 )
             )
-        if shown.location.schema:
-            with archive.engine.begin() as connection:
-                connection.exec_driver_sql("ANALYZE")
+        with archive.engine.begin() as connection:
+            connection.exec_driver_sql("ANALYZE")
     for dashboard in shown.dashboards.values():
         variables = shown.variables(dashboard)
         if "jobs" in variables:

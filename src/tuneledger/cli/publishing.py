@@ -1,4 +1,4 @@
-"""``grafana`` and ``datasette``: the archive in other programs."""
+"""``grafana``, ``datasette`` and ``dashboard``: the archive in other programs and in the browser."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tuneledger.cli.options import Db, Schema, location, log
+from tuneledger.cli.options import Db, Schema, location, log, open_archive
 
 app = typer.Typer()
 
@@ -54,3 +54,19 @@ def datasette(
     place = location(db, schema)
     log.info("http://%s:%d/-/dashboards", host, port)
     serve(place, host=host, port=port)
+
+
+@app.command()
+def dashboard(
+    *,
+    host: Host = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="The port to listen on.")] = 8080,
+    db: Db = None,
+    schema: Schema = None,
+) -> None:
+    """Serve the archive's dashboard to your browser, read-only. Needs the extra `dashboard`."""
+    from tuneledger.dashboard import serve
+
+    with open_archive(db, schema) as archive:
+        log.info("http://%s:%d/", host, port)
+        serve(archive, host=host, port=port)
