@@ -89,6 +89,27 @@ def page(items: list[Any]) -> dict[str, Any]:
     return {"object": "list", "data": items, "has_more": True, "first_id": "a", "last_id": "b"}
 
 
+def together_job(status: str, second: int, **lists: Any) -> dict[str, Any]:
+    """A job of Together's, joined with its lists."""
+    return {
+        "id": "ft-1234",
+        "status": status,
+        "model": "meta-llama",
+        "created_at": "2024-01-01T00:00:00.000Z",
+        "updated_at": f"2024-01-01T00:00:{second}.000Z",
+        "token_count": 100,
+        "events": [
+            {
+                "object": "fine-tune-event",
+                "type": "job_pending",
+                "message": "started",
+                "created_at": "2024-01-01T00:00:01.5Z",
+            }
+        ],
+        **lists,
+    }
+
+
 RESULT_HEADER = "step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy\n"
 
 
@@ -139,6 +160,25 @@ SERIES: dict[str, list[Document]] = {
         document("events.json", page([openai_event(3, 5, train_loss=1, usage={"a": [1]}), openai_event(1)])),
         document("checkpoints.json", page([openai_checkpoint(5, train_loss=1.0, valid_loss=None)])),
         document("job.json", openai_job()),
+    ],
+    "together": [
+        document("a.json", together_job("running", 10, metrics=[{"global_step": 5.0, "train/loss": 0.5}])),
+        document(
+            "b.json",
+            together_job(
+                "completed",
+                20,
+                metrics=[{"global_step": 5.0, "train/loss": 0.5}, {"global_step": 10, "eval/loss": 0.25}],
+                checkpoints=[
+                    {
+                        "step": 10,
+                        "created_at": "2024-01-01T00:00:20.5Z",
+                        "path": "x",
+                        "checkpoint_type": "Final",
+                    }
+                ],
+            ),
+        ),
     ],
     "huggingface": [
         document("trainer_state.json", trainer_state(log_rows(2))),

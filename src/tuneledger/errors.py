@@ -196,7 +196,11 @@ class DataLoss(TuneledgerError):
 
 
 class SourceRefused(TuneledgerError):
-    """A provider's service refused the request."""
+    """A provider's service refused the request, or did not answer; ``http_status`` is what it answered."""
+
+    def __init__(self, message: str | None = None, *, http_status: int | None = None) -> None:
+        super().__init__(message)
+        self.http_status = http_status
 
 
 class SchemaError(TuneledgerError):

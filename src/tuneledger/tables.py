@@ -35,6 +35,7 @@ __all__ = [
     "EventRow",
     "InputRow",
     "JobDigestRow",
+    "JobLabelRow",
     "JobMetricRow",
     "JobRow",
     "JobStateRow",
@@ -263,6 +264,19 @@ class EventRow(Base):
     created_at: Mapped[int] = mapped_column(BigInteger)
     data: Mapped[str | None] = mapped_column(_TEXT)
     """Every field but name and time, as canonical JSON; null when there is none."""
+
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+
+class JobLabelRow(Base):
+    """A label that people put on a job. Not content: no digest covers it."""
+
+    __tablename__ = "job_labels"
+
+    job_key: Mapped[int] = mapped_column(
+        BigInteger, ForeignKey("jobs.job_key", ondelete="CASCADE"), primary_key=True
+    )
+    label: Mapped[str] = mapped_column(_TEXT, primary_key=True)
 
     __table_args__ = ({"sqlite_with_rowid": False},)
 

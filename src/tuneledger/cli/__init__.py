@@ -27,9 +27,11 @@ from tuneledger.cli import (
     plotting,
     publishing,
     reading,
+    retaining,
     role_commands,
     schema_commands,
     showing,
+    syncing,
 )
 from tuneledger.cli.options import log
 from tuneledger.errors import TuneledgerError
@@ -42,12 +44,14 @@ __all__ = ["app", "main", "run"]
 
 _MODULES: Final = (
     archiving,
+    syncing,
     reading,
     showing,
     plotting,
     exporting,
     copying,
     deleting,
+    retaining,
     publishing,
     maintaining,
     role_commands,

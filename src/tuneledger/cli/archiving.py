@@ -59,6 +59,12 @@ def archive(
     max_bytes: Annotated[
         int | None, typer.Option(min=1, help="The largest input that is read, 256 MiB if not given.")
     ] = None,
+    watch: Annotated[
+        float | None,
+        typer.Option(
+            min=0.1, metavar="SECONDS", help="Look again that often and add what grew, until Ctrl-C."
+        ),
+    ] = None,
     db: Db = None,
     schema: Schema = None,
     as_json: AsJson = False,
@@ -69,22 +75,26 @@ def archive(
     """
     from tuneledger.cli import presenting
     from tuneledger.sources import columns_from
-    from tuneledger.sync import MAX_BYTES, archive_paths
+    from tuneledger.sync import MAX_BYTES, archive_paths, watch_paths
 
     counts: Counter[str] = Counter()
 
     with open_archive(db, schema, note=not as_json, write=True) as opened, _progress() as advance:
 
         def outcomes() -> Iterator[Outcome]:
-            for outcome in archive_paths(
-                opened,
-                paths,
-                format_name=format_name,
-                job_id=job_id,
-                columns=columns_from(columns) if columns else None,
-                on_conflict=on_conflict,
-                max_bytes=max_bytes or MAX_BYTES,
-            ):
+            options: dict[str, Any] = {
+                "format_name": format_name,
+                "job_id": job_id,
+                "columns": columns_from(columns) if columns else None,
+                "on_conflict": on_conflict,
+                "max_bytes": max_bytes or MAX_BYTES,
+            }
+            found = (
+                archive_paths(opened, paths, **options)
+                if watch is None
+                else watch_paths(opened, paths, every_seconds=watch, **options)
+            )
+            for outcome in found:
                 advance(outcome.name)
                 counts["skipped" if outcome.skipped else "refused" if outcome.error else "archived"] += 1
                 yield outcome
@@ -92,11 +102,11 @@ def archive(
         if as_json:
             with presenting.printing_json_list("inputs") as (add, _):
                 for outcome in outcomes():
-                    add(_outcome_value(outcome))
+                    add(outcome_value(outcome))
         else:
             for outcome in outcomes():
                 if not outcome.skipped:
-                    _print_outcome(outcome)
+                    print_outcome(outcome)
     if counts["skipped"]:
         skipped = presenting.counted(counts["skipped"], "file")
         log.info("skipped %s of no known format (--verbose names them)", skipped)
@@ -130,7 +140,7 @@ def _progress() -> Iterator[Callable[[str], None]]:
         yield lambda name: progress.update(task, advance=1, description=Text(name).plain)
 
 
-def _print_outcome(outcome: Outcome) -> None:
+def print_outcome(outcome: Outcome) -> None:
     from tuneledger.cli.presenting import counted, print_line, printable
 
     if outcome.copied is not None:
@@ -197,7 +207,7 @@ def _shown(value: Any) -> str:
     return shortened(printable(json_text.canonical(value)), 60)
 
 
-def _outcome_value(outcome: Outcome) -> dict[str, Any]:
+def outcome_value(outcome: Outcome) -> dict[str, Any]:
     return {
         "name": outcome.name,
         "format": outcome.format,

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections import deque
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tuneledger.cli import exit_codes
 from tuneledger.cli.options import AsJson, Db, Schema, existing, location, log, open_archive
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tuneledger.archive import Archive
+    from tuneledger.sources import Note
 
 app = typer.Typer()
 
@@ -19,6 +26,9 @@ def verify(
     repair: Annotated[
         bool,
         typer.Option("--repair", help="Rebuild wrong summaries of jobs that are whole; touch nothing else."),
+    ] = False,
+    data: Annotated[
+        bool, typer.Option("--data", help="Also tell what is odd about the data, as `show` notes it.")
     ] = False,
     as_json: AsJson = False,
     db: Db = None,
@@ -34,22 +44,48 @@ def verify(
     count = 0
     with open_archive(db, schema, write=repair) as archive:
         if repair:
-            for _ in archive.repair():
-                pass  # what is left is found again below, with all else
+            deque(archive.repair(), maxlen=0)  # what is left is found again below, with all else
         if as_json:
-            with printing_json_list("findings") as (add, _):
+            with printing_json_list("findings") as (add, rest):
                 for finding in archive.verify():
                     count += 1
                     add(asdict(finding))
+                if data:
+                    rest["notes"] = [{"job_id": job_id, **asdict(note)} for job_id, note in _notes(archive)]
         else:
             for finding in archive.verify():
                 count += 1
                 print_line(str(finding))
+            if data:
+                _print_notes(archive)
     if count:
         log.error("%d findings; content that is damaged comes back from a backup alone", count)
         raise typer.Exit(exit_codes.REFUSED)
     if not as_json:
         print_line("everything is as it was written")
+
+
+def _print_notes(archive: Archive) -> None:
+    from tuneledger.cli.presenting import print_line, printable
+
+    for job_id, note in _notes(archive):
+        print_line(printable(f"job {job_id}: {note.text}"))
+
+
+def _notes(archive: Archive) -> Iterator[tuple[str, Note]]:
+    """Give what is odd about the data of each job, see `tuneledger.sources.notes`."""
+    from tuneledger.sources import notes
+
+    page: str | None = None
+    while True:
+        with archive.read() as repository:
+            found = repository.jobs(page=page)
+            for job in found.jobs:
+                for note in notes(job.provider, repository.stream_checkpoints(job.job_id)):
+                    yield job.job_id, note
+        page = found.next_page
+        if page is None:
+            return
 
 
 @app.command()

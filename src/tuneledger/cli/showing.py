@@ -14,10 +14,12 @@ from tuneledger.cli.reading import JobArgument
 if TYPE_CHECKING:
     from tuneledger.models import Job
     from tuneledger.repository import CheckpointRepository, InputRecord, SeriesSummary, StateRecord
+    from tuneledger.sources import Note
 
 app = typer.Typer()
 
 _CURVE_WIDTH: Final = 40
+_MOST_LOOKED_THROUGH: Final = 200_000
 _POINTS: Final = 2 + 2 * _CURVE_WIDTH  # the ends, and the lowest and highest number at each character
 
 
@@ -30,11 +32,21 @@ def show(job: JobArgument, *, db: Db = None, schema: Schema = None, as_json: AsJ
         count = repository.count_checkpoints(job_id)
         summaries = list(repository.summaries(job_id).values())
         states, inputs = repository.states(job_id), repository.inputs(job_id)
+        odd = _notes(repository, found, count)
         if as_json:
-            _print_json(found, count, summaries, states, inputs)
+            _print_json(found, count, summaries, states, inputs, odd=odd)
             return
         curves = [_curve(repository, job_id, summary.metric) for summary in summaries]
-    _print_text(found, count, list(zip(summaries, curves, strict=True)), states, inputs)
+    _print_text(found, count, list(zip(summaries, curves, strict=True)), states, inputs, odd=odd)
+
+
+def _notes(repository: CheckpointRepository, job: Job, count: int) -> list[Note] | None:
+    """Give what is odd about the data; None where looking through it would keep people waiting."""
+    from tuneledger.sources import notes
+
+    if count > _MOST_LOOKED_THROUGH:
+        return None
+    return notes(job.provider, repository.stream_checkpoints(job.job_id))
 
 
 def _curve(repository: CheckpointRepository, job_id: str, metric: str) -> str:
@@ -56,6 +68,8 @@ def _print_json(
     summaries: list[SeriesSummary],
     states: list[StateRecord],
     inputs: list[InputRecord],
+    *,
+    odd: list[Note] | None,
 ) -> None:
     from tuneledger.cli.presenting import print_json
     from tuneledger.sources.source import event_object
@@ -72,6 +86,7 @@ def _print_json(
             "states": [asdict(state) for state in states],
             "events": [event_object(event) for event in job.events],
             "inputs": [asdict(record) for record in inputs],
+            "notes": None if odd is None else [asdict(note) for note in odd],
         }
     )
 
@@ -82,6 +97,8 @@ def _print_text(
     summaries: list[tuple[SeriesSummary, str]],
     states: list[StateRecord],
     inputs: list[InputRecord],
+    *,
+    odd: list[Note] | None,
 ) -> None:
     from tuneledger.cli.presenting import Column, print_line, print_table, printable, time
 
@@ -102,6 +119,12 @@ def _print_text(
             (_summary_cells(*summary) for summary in summaries),
             indent=2,
         )
+    if odd:
+        print_line("\nnotes (nothing was changed for them)")
+        for note in odd:
+            print_line(f"  {printable(note.text)}")
+    if odd is None:
+        print_line(f"\nnotes are not looked for in jobs of more than {_MOST_LOOKED_THROUGH} checkpoints")
     if states:
         print_line("\nstates")
         print_table(

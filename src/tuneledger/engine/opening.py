@@ -94,12 +94,14 @@ def locate(location: str | os.PathLike[str] | URL, schema: str | None = None) ->
         return _located_file(os.fspath(location), schema)
     try:
         url = make_url(location)
-    except exc.ArgumentError:
+    except (exc.ArgumentError, ValueError):  # ValueError, quoting the URL, for a port that is no number
         raise InvalidArgument(
             "not a database URL; give a file's path, sqlite:///FILE or postgresql://USER@HOST/DATABASE"
         ) from None
     backend = url.get_backend_name()
     if backend == "sqlite":
+        if url.query:
+            raise InvalidArgument("the URL of an SQLite archive takes no parameters; give the file's path")
         if not url.database or url.database == ":memory:":
             return _without_schema(URL.create("sqlite+pysqlite"), schema)
         return _located_file(url.database, schema)
@@ -197,6 +199,9 @@ def schema_options(schema: str | None) -> dict[str, Any]:
     return {} if schema is None else {"schema_translate_map": {None: schema}}
 
 
+_of_the_parent: list[object] = []
+
+
 def _guard_against_fork(engine: Engine) -> None:
     """Keep a child process from speaking on its parent's connections: they would mix their answers."""
 
@@ -207,7 +212,9 @@ def _guard_against_fork(engine: Engine) -> None:
     @event.listens_for(engine, "checkout")
     def compare(_connection: object, record: Any, proxy: Any) -> None:
         if record.info["pid"] != os.getpid():
-            # Forgotten, not closed: closing would tell the server that the parent is leaving.
+            # Kept, not closed: closing would tell the server that the parent is leaving, and SQLite
+            # would take the log of a file for its own to tidy up.
+            _of_the_parent.append(record.dbapi_connection)
             record.dbapi_connection = proxy.dbapi_connection = None
             message = "the connection belongs to the parent process"
             raise exc.DisconnectionError(message)

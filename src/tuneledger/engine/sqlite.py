@@ -33,6 +33,7 @@ _MOST_PARAMETERS: Final = 999
 
 def make_engine(url: URL, *, read_only: bool, durable: bool, wait_seconds: float) -> Engine:
     """Make the engine of a file, or of a database in memory, which lives as long as the engine."""
+    _refuse_old_library()
     in_memory = not url.database
     is_async = url.get_dialect().is_async
     engine = create_engine(
@@ -82,6 +83,14 @@ def make_engine(url: URL, *, read_only: bool, durable: bool, wait_seconds: float
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+def _refuse_old_library() -> None:
+    if sqlite3.sqlite_version_info < OLDEST:
+        found, wanted = (".".join(map(str, numbers)) for numbers in (sqlite3.sqlite_version_info, OLDEST))
+        raise UnsuitableConnection(
+            f"this Python has SQLite {found} built in, an archive needs {wanted} or newer; use a newer Python"
+        )
 
 
 def _create_private(path: Path) -> None:

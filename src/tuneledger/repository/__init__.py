@@ -1,9 +1,11 @@
 """Every query of the archive, keyed by job and step: `CheckpointRepository`, one noun a module."""
 
-from tuneledger.repository.checkpoints import CheckpointQueries
+from tuneledger.repository.checkpoints import CheckpointQueries, Goal
 from tuneledger.repository.copying import JobToCopy, RowCopying
 from tuneledger.repository.digests import DigestQueries, Proof
 from tuneledger.repository.jobs import JobFilters, JobQueries
+from tuneledger.repository.labels import PINNED, LabelWriting
+from tuneledger.repository.pruning import Pruning
 from tuneledger.repository.records import (
     ABSENT,
     Change,
@@ -23,9 +25,11 @@ from tuneledger.repository.verification import Finding, Problem, Verification
 
 __all__ = [
     "ABSENT",
+    "PINNED",
     "Change",
     "CheckpointRepository",
     "Finding",
+    "Goal",
     "Input",
     "InputRecord",
     "JobFilters",
@@ -43,7 +47,15 @@ __all__ = [
 
 
 class CheckpointRepository(
-    RowCopying, JobWriting, Verification, DigestQueries, JobQueries, CheckpointQueries, SeriesQueries
+    RowCopying,
+    JobWriting,
+    Pruning,
+    Verification,
+    LabelWriting,
+    DigestQueries,
+    JobQueries,
+    CheckpointQueries,
+    SeriesQueries,
 ):
     """The archive behind one SQLAlchemy session: models in, models out. It never commits.
 

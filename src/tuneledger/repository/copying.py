@@ -16,6 +16,7 @@ from tuneledger.errors import DatabaseDamaged
 from tuneledger.repository.changing import Merged
 from tuneledger.repository.digests import DigestQueries
 from tuneledger.repository.jobs import JobFilters, narrowed
+from tuneledger.repository.labels import LabelWriting
 from tuneledger.repository.records import OnConflict
 from tuneledger.repository.saving import JobWriting
 from tuneledger.repository.scope import portions
@@ -75,7 +76,7 @@ class JobToCopy(NamedTuple):
     digest: int
 
 
-class RowCopying(JobWriting, DigestQueries):
+class RowCopying(JobWriting, LabelWriting, DigestQueries):
     """Copying jobs between archives, each side by a repository of its own."""
 
     def jobs_after(
@@ -139,6 +140,7 @@ class RowCopying(JobWriting, DigestQueries):
         self._merge_states(key, states, merged, replace=False)
         self._set_digest(key, locked, merged)
         self._add_inputs(key, source.inputs(job.job_id))
+        self.label(job.job_id, add=source.labels(job.job_id))
 
     def rows_of(self, job_keys: Sequence[int]) -> Iterator[tuple[str, Columns]]:
         """Give all rows of jobs: table by table, parents first, as columns by name, in bounded windows.

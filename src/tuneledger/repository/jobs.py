@@ -11,7 +11,7 @@ from tuneledger.mapping import event_from, job_from
 from tuneledger.repository.checkpoints import CheckpointQueries
 from tuneledger.repository.records import InputRecord, JobPage, JobSummary, StateRecord
 from tuneledger.repository.scope import refuse_flawed, within_bigint
-from tuneledger.tables import CheckpointRow, EventRow, InputRow, JobRow, JobStateRow
+from tuneledger.tables import CheckpointRow, EventRow, InputRow, JobLabelRow, JobRow, JobStateRow
 
 if TYPE_CHECKING:
     from sqlalchemy import Select
@@ -79,6 +79,10 @@ class JobFilters(TypedDict, total=False):
     input_name: str | None
     """Jobs that an archived input of this name added to."""
     input_sha256: str | None
+    label: str | None
+    """Jobs that carry this label."""
+    without_label: str | None
+    """Jobs that do not carry this label."""
 
 
 class JobQueries(CheckpointQueries):
@@ -174,6 +178,11 @@ def narrowed(statement: Select[*tuple[Any, ...]], **filters: Unpack[JobFilters])
         statement = statement.where(JobRow.created_at >= within_bigint(created_from))
     if (created_to := filters.get("created_to")) is not None:
         statement = statement.where(JobRow.created_at <= within_bigint(created_to))
+    for name in ("label", "without_label"):
+        label = filters.get(name)
+        if label is not None:
+            labelled = exists().where(JobLabelRow.job_key == JobRow.job_key, JobLabelRow.label == label)
+            statement = statement.where(labelled if name == "label" else ~labelled)
     columns = {"input_name": InputRow.name, "input_sha256": InputRow.sha256}
     of_input = [
         column == filters.get(name) for name, column in columns.items() if filters.get(name) is not None

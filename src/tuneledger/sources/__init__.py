@@ -12,15 +12,18 @@ from typing import TYPE_CHECKING
 
 from tuneledger import json_text
 from tuneledger.errors import InvalidArgument, InvalidPayload, UnknownFormat
-from tuneledger.sources import huggingface, job_lines, lightning, mapped, mistral, openai, own
+from tuneledger.sources import huggingface, job_lines, lightning, mapped, mistral, openai, own, together
 from tuneledger.sources import value_rows as rows_of_values
 from tuneledger.sources.job_lines import job_line
 from tuneledger.sources.mapped import columns_from
+from tuneledger.sources.notes import Note, quality_notes
 from tuneledger.sources.source import Document, Hints, Source, exported_as_is
 from tuneledger.sources.value_rows import HEADER as VALUE_HEADER
 from tuneledger.sources.value_rows import value_rows
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from tuneledger.models import CheckpointOut, Job
 
 __all__ = [
@@ -29,6 +32,7 @@ __all__ = [
     "VALUE_HEADER",
     "Document",
     "Hints",
+    "Note",
     "Source",
     "columns_from",
     "exported",
@@ -36,6 +40,7 @@ __all__ = [
     "kept",
     "known",
     "named",
+    "notes",
     "recognised",
     "value_rows",
 ]
@@ -43,6 +48,7 @@ __all__ = [
 OURS: tuple[Source, ...] = (
     mistral.SOURCE,
     openai.SOURCE,
+    together.SOURCE,
     huggingface.SOURCE,
     lightning.SOURCE,
     own.SOURCE,
@@ -129,6 +135,12 @@ def kept(provider: str, checkpoint: CheckpointOut) -> bool:
     """Tell whether a provider had kept a checkpoint itself, or only its metrics are known."""
     source = _of_provider(provider)
     return source is None or source.kept(checkpoint)
+
+
+def notes(provider: str, checkpoints: Iterable[CheckpointOut]) -> list[Note]:
+    """Give what is odd about a job's data, see `tuneledger.sources.notes`."""
+    source = _of_provider(provider)
+    return quality_notes(checkpoints) if source is None else quality_notes(checkpoints, kept=source.kept)
 
 
 def _of_provider(provider: str) -> Source | None:

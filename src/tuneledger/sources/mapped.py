@@ -16,9 +16,7 @@ In JSON a column may be a path, ``metrics.train_loss``. Cells that are empty are
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from tuneledger.errors import InvalidArgument, InvalidPayload, shortened
@@ -26,6 +24,7 @@ from tuneledger.models import Job, validated
 from tuneledger.sources.delimited import table
 from tuneledger.sources.source import Document, Hints, Source, exported_as_is, local_job_id
 from tuneledger.sources.steps import checkpoints_of_rows
+from tuneledger.sources.times import unix_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -203,23 +202,13 @@ def _job_id(row: _Row, document: Document, hints: Hints) -> str:
 def _time(row: _Row, columns: Mapping[str, str], source: str) -> int:
     """Give the time of a row in UNIX seconds, 0 where it has none."""
     value: Any = row.take(columns["created_at"]) if "created_at" in columns else _ABSENT
-    if value is _ABSENT or value is None:
+    if value is _ABSENT:
         return 0
     try:
-        seconds = float(value)
-    except (TypeError, ValueError):
-        seconds = math.nan
-    try:
-        if math.isnan(seconds):
-            parsed = datetime.fromisoformat(value)
-            seconds = (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()
-        return math.floor(seconds)
-    except (TypeError, ValueError, OverflowError):
+        return unix_seconds(value) or 0
+    except ValueError as error:
         raise InvalidPayload(
-            source=source,
-            position=row.place,
-            field=columns["created_at"],
-            reason="must be UNIX seconds or an ISO 8601 time",
+            source=source, position=row.place, field=columns["created_at"], reason=str(error)
         ) from None
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from tuneledger.models import CheckpointOut
 
-__all__ = ["AZURE", "OPENAI", "SOURCE", "job"]
+__all__ = ["AZURE", "OPENAI", "SOURCE", "job", "joined_job"]
 
 OPENAI = "openai"
 AZURE = "azure"
@@ -270,6 +270,17 @@ def job(
             "document": {name: value for name, value in item.items() if name not in _LISTS},
         }
     return validated(Job, given, source=source, position=position)
+
+
+def joined_job(item: dict[str, Any], *, provider: str, source: str) -> Job:
+    """Make a job of its object, in which its checkpoints and events stand as lists."""
+    if not _is_job(item):
+        raise InvalidPayload(source=source, reason="not a fine-tuning job of OpenAI's")
+    run = _Run()
+    _take_lists(item, "", Document(source, b""), run)
+    return job(
+        _identity(item, "id", "", Document(source, b"")), item, provider=provider, source=source, run=run
+    )
 
 
 def _revision(item: dict[str, Any]) -> Any:

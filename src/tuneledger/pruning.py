@@ -1,0 +1,102 @@
+"""Keeping an archive in bounds: old jobs deleted, or thinned to the checkpoints that matter.
+
+Job by job in transactions of a bounded number of rows, so that others write on meanwhile and a stop loses
+nothing but what it did not come to.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Unpack
+
+from tuneledger.archive import Archive
+from tuneledger.copying import batches, copy_jobs, pages
+from tuneledger.errors import DatabaseDamaged, InvalidArgument, shortened
+from tuneledger.repository import PINNED
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Collection, Sequence
+
+    from tuneledger.repository import CheckpointRepository, Goal, JobFilters, JobToCopy
+
+__all__ = ["PruneReport", "prune"]
+
+
+@dataclass(slots=True)
+class PruneReport:
+    """What a prune did, or would do."""
+
+    deleted: int = 0
+    """Jobs that went whole."""
+    thinned: int = 0
+    """Jobs of which some checkpoints stay."""
+    checkpoints: int = 0
+    """Checkpoints that went."""
+    archived: int = 0
+    """Jobs that were copied to the portable file first."""
+
+
+def prune(
+    archive: Archive,
+    *,
+    keep_last: int | None = None,
+    keep_best: Collection[tuple[str, Goal]] = (),
+    to: str | os.PathLike[str] | None = None,
+    dry_run: bool = False,
+    **filters: Unpack[JobFilters],
+) -> PruneReport:
+    """Delete the jobs that pass all filters; pinned ones never.
+
+    With ``keep_last`` or ``keep_best`` the jobs stay, and of their checkpoints the last so many and the best
+    by each metric. ``to`` is an archive, a file as a rule, that the jobs are copied to first, whole and
+    proved. ``dry_run`` only counts. Without any filter it is refused. A later sync of a job brings back what
+    its provider still has.
+    Raises `DatabaseDamaged` for a job that could not be proved in ``to``; of its page nothing is deleted.
+    """
+    if all(value is None for value in filters.values()):
+        raise InvalidArgument("say which jobs: without any filter everything would go")
+    if keep_last is not None and keep_last < 1:
+        raise InvalidArgument("keep_last is at least 1")
+    report = PruneReport()
+    thinning = keep_last is not None or bool(keep_best)
+    for page, row_counts in pages(archive, None, {**filters, "without_label": PINNED}):
+        if to is not None and not dry_run:
+            _archive_off(archive, to, page)
+            report.archived += len(page)
+        for batch in batches(page, row_counts):
+            with archive.read() if dry_run else archive.write() as repository:
+                if thinning:
+                    for job in batch:
+                        spared = repository.spared_steps(job.job_id, keep_last=keep_last, keep_best=keep_best)
+                        gone = _thinned(repository, job, spared, dry_run=dry_run)
+                        report.thinned += bool(gone)
+                        report.checkpoints += gone
+                else:
+                    report.checkpoints += _deleted(repository, batch, dry_run=dry_run)
+                    report.deleted += len(batch)
+    return report
+
+
+def _archive_off(archive: Archive, to: str | os.PathLike[str], page: Sequence[JobToCopy]) -> None:
+    with Archive(to) as portable:
+        copied = copy_jobs(archive, portable, job_ids=[job.job_id for job in page])
+    if copied.unproved:
+        raise DatabaseDamaged(
+            f"job {shortened(copied.unproved[0])!r} does not fit its digest in {to}; nothing more was "
+            f"deleted, `tuneledger verify` tells where it is damaged"
+        )
+
+
+def _thinned(
+    repository: CheckpointRepository, job: JobToCopy, spared: Collection[int], *, dry_run: bool
+) -> int:
+    if dry_run:
+        return repository.count_checkpoints(job.job_id) - len(spared)
+    return repository.thin_job(job.job_id, spared)
+
+
+def _deleted(repository: CheckpointRepository, jobs: Sequence[JobToCopy], *, dry_run: bool) -> int:
+    if dry_run:
+        return sum(repository.count_checkpoints(job.job_id) for job in jobs)
+    return repository.delete_jobs([job.job_key for job in jobs])

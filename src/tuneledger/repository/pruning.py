@@ -1,0 +1,112 @@
+"""Deleting many jobs, and all but a few checkpoints of jobs, by statements over sets of rows."""
+
+from __future__ import annotations
+
+from functools import reduce
+from operator import xor
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import bindparam, delete, func, select
+
+from tuneledger.repository.changing import EMPTY_SERIES, JobChanging, Merged
+from tuneledger.tables import CheckpointRow, EventRow, JobDigestRow, JobRow, MetricRow
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from tuneledger.repository.checkpoints import Goal
+
+__all__ = ["Pruning"]
+
+_DIGESTS_A_WINDOW: Final = 50_000
+
+_LOCK_ALL = (
+    select(JobDigestRow.job_key)
+    .where(JobDigestRow.job_key.in_(bindparam("job_keys", expanding=True)))
+    .order_by(JobDigestRow.job_key)
+    .with_for_update()
+)
+_LAST_STEPS = (
+    select(CheckpointRow.step_number)
+    .where(CheckpointRow.job_key == bindparam("job_key"))
+    .order_by(CheckpointRow.step_number.desc())
+    .limit(bindparam("count"))
+)
+
+
+def _spared(row_class: Any) -> Any:
+    return row_class.step_number.not_in(bindparam("spared", expanding=True))
+
+
+_GONE = (
+    select(CheckpointRow.step_number, CheckpointRow.digest)
+    .where(
+        CheckpointRow.job_key == bindparam("job_key"),
+        CheckpointRow.step_number >= bindparam("first_step"),
+        _spared(CheckpointRow),
+    )
+    .order_by(CheckpointRow.step_number)
+    .limit(_DIGESTS_A_WINDOW)
+)
+# Names are in the key before steps: without them the whole job would be read once more.
+_DROP_VALUES = delete(MetricRow).where(
+    MetricRow.job_key == bindparam("of_job"),
+    MetricRow.name_id.in_(bindparam("of_names", expanding=True)),
+    _spared(MetricRow),
+)
+_DROP_CHECKPOINTS = delete(CheckpointRow).where(
+    CheckpointRow.job_key == bindparam("of_job"), _spared(CheckpointRow)
+)
+
+
+class Pruning(JobChanging):
+    """What `tuneledger.pruning` asks for. Each call holds the locks of the jobs it is given."""
+
+    def spared_steps(
+        self, job_id: str, *, keep_last: int | None, keep_best: Collection[tuple[str, Goal]]
+    ) -> set[int]:
+        """Give the steps that pruning leaves: the last ones, and the best by each metric."""
+        found: set[int] = set()
+        if keep_last:
+            job_key = self._job_key(job_id)
+            found.update(self._execute(_LAST_STEPS, {"job_key": job_key, "count": keep_last}).scalars())
+        for metric, goal in keep_best:
+            best = self.best_checkpoint(job_id, metric, goal)
+            if best is not None:
+                found.add(best.step_number)
+        return found
+
+    def thin_job(self, job_id: str, spared: Collection[int]) -> int:
+        """Delete a job's checkpoints but those at some steps; give how many were deleted."""
+        job_key = self._job_key(job_id)
+        locked, merged = self._lock(job_key), Merged()
+        steps = sorted(spared)
+        first = 0
+        while True:
+            window = {"job_key": job_key, "first_step": first, "spared": steps}
+            gone = self._fetched(_GONE, window)
+            merged.removed += len(gone)
+            merged.digest = reduce(xor, [digest for _, digest in gone], merged.digest)
+            if len(gone) < _DIGESTS_A_WINDOW:
+                break
+            first = gone[-1][0] + 1
+        if merged.removed:
+            names = list(self._names_of(job_key))
+            self._execute(_DROP_VALUES, {"of_job": job_key, "of_names": names, "spared": steps})
+            self._execute(_DROP_CHECKPOINTS, {"of_job": job_key, "spared": steps})
+            self._execute(EMPTY_SERIES, {"of_job": job_key})
+            merged.reread_all = True
+            self._set_digest(job_key, locked, merged)
+        return merged.removed
+
+    def delete_jobs(self, job_keys: Sequence[int]) -> int:
+        """Delete jobs with all that belongs to them; give how many checkpoints that were."""
+        self._execute(_LOCK_ALL, {"job_keys": job_keys}).all()
+        count: int = self._execute(
+            select(func.count()).select_from(CheckpointRow).where(CheckpointRow.job_key.in_(job_keys))
+        ).scalar_one()
+        # The large tables by one statement each: a cascade goes job by job.
+        for row_class in (MetricRow, CheckpointRow, EventRow):
+            self._execute(delete(row_class).where(row_class.job_key.in_(job_keys)))
+        self._execute(delete(JobRow).where(JobRow.job_key.in_(job_keys)))
+        return count
