@@ -4,6 +4,7 @@ import random
 import struct
 from collections import Counter
 from hashlib import blake2b
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,6 +29,7 @@ from tuneledger.mapping import (
     state_digest,
 )
 from tuneledger.models import NOT_EVALUATED, CheckpointOut, Event, Job, Placeholder, validated
+from tuneledger.tables import Base
 
 STATES: list[tuple[Any, float | None, int | None]] = [
     (0.5, 0.5, None),
@@ -51,6 +53,16 @@ def test_kinds(metric: float | None, value: float | None, kind: int | None) -> N
     back = metric_from(value, kind)
     assert repr(back) == repr(metric)
     assert isinstance(back, Placeholder) == isinstance(metric, Placeholder)
+
+
+def test_the_documentation_names_every_table_with_its_key() -> None:
+    """docs/schema.md lists each table and what identifies its rows."""
+    text = (Path(__file__).parents[1] / "docs/schema.md").read_text()
+    for table in Base.metadata.sorted_tables:
+        key = ", ".join(column.name for column in table.primary_key)
+        assert f"| `{table.name}` | `{key}`" in text
+    for kind in Kind:
+        assert f"| {kind.value} | " in text
 
 
 def test_kinds_are_numbered_for_good() -> None:
