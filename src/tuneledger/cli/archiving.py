@@ -59,6 +59,9 @@ def archive(
     max_bytes: Annotated[
         int | None, typer.Option(min=1, help="The largest input that is read, 256 MiB if not given.")
     ] = None,
+    max_values: Annotated[
+        int | None, typer.Option(min=1, help="The most values in one input, 20 million if not given.")
+    ] = None,
     watch: Annotated[
         float | None,
         typer.Option(
@@ -75,7 +78,7 @@ def archive(
     """
     from tuneledger.cli import presenting
     from tuneledger.sources import columns_from
-    from tuneledger.sync import MAX_BYTES, archive_paths, watch_paths
+    from tuneledger.sync import MAX_BYTES, MAX_VALUES, archive_paths, watch_paths
 
     counts: Counter[str] = Counter()
 
@@ -88,6 +91,7 @@ def archive(
                 "columns": columns_from(columns) if columns else None,
                 "on_conflict": on_conflict,
                 "max_bytes": max_bytes or MAX_BYTES,
+                "max_values": max_values or MAX_VALUES,
             }
             found = (
                 archive_paths(opened, paths, **options)

@@ -23,7 +23,7 @@ from tuneledger.errors import (
 from tuneledger.parquet import archive_parquet, is_parquet
 from tuneledger.repository import Input, OnConflict
 from tuneledger.sources import Hints
-from tuneledger.sync.inputs import MAX_BYTES, STDIN, found_files, read_document, unpacked
+from tuneledger.sync.inputs import MAX_BYTES, MAX_VALUES, STDIN, found_files, read_document, unpacked
 from tuneledger.sync.outcome import Outcome
 
 if TYPE_CHECKING:
@@ -49,6 +49,19 @@ class _Way:
     format_name: str | None
     on_conflict: OnConflict | str
     max_bytes: int
+    max_values: int
+
+    def refuse_many_values(self, document: Document) -> None:
+        """Raise `LimitExceeded` where parsing could take more memory than the limits mean to allow.
+
+        Every value but the first stands behind a comma, a bracket or a brace. Those inside of text are
+        counted too: to leave them out would be to parse it.
+        """
+        if sum(map(document.data.count, (b",", b"[", b"{"))) > self.max_values:
+            raise LimitExceeded(
+                source=document.name,
+                reason=f"more than {self.max_values} values; --max-values raises the limit",
+            )
 
     def source_of(self, document: Document) -> Source:
         if self.format_name is not None:
@@ -81,6 +94,7 @@ def archive_paths(
     columns: Mapping[str, str] | None = None,
     on_conflict: OnConflict | str = OnConflict.MERGE,
     max_bytes: int = MAX_BYTES,
+    max_values: int = MAX_VALUES,
 ) -> Iterator[Outcome]:
     """Archive files, folders (with all below them), patterns and ``-`` (standard input), folder by folder.
 
@@ -91,7 +105,12 @@ def archive_paths(
     of the database are raised: they would meet the next input too.
     """
     way = _Way(
-        archive, Hints(job_id=job_id, columns=columns or {}), format_name, OnConflict(on_conflict), max_bytes
+        archive,
+        Hints(job_id=job_id, columns=columns or {}),
+        format_name,
+        OnConflict(on_conflict),
+        max_bytes,
+        max_values,
     )
     if format_name is not None:
         sources.named(format_name)
@@ -128,10 +147,12 @@ def archive_document(
     job_id: str | None = None,
     columns: Mapping[str, str] | None = None,
     on_conflict: OnConflict | str = OnConflict.MERGE,
+    max_values: int = MAX_VALUES,
 ) -> Outcome:
     """Archive one document by itself. What is wrong with it stands in the outcome."""
     hints = Hints(job_id=job_id, columns=columns or {})
-    held = _Held(_Way(archive, hints, format_name, on_conflict, max_bytes=len(document.data)))
+    way = _Way(archive, hints, format_name, on_conflict, max_bytes=len(document.data), max_values=max_values)
+    held = _Held(way)
     return _taken(held.way, document, held) or next(held.archived())
 
 
@@ -165,6 +186,7 @@ def _taken(way: _Way, document: Document, held: _Held) -> Outcome | None:
     outcome = Outcome(document.name)
     with _without_cyclic_collection():
         try:
+            way.refuse_many_values(document)
             source = way.source_of(document)
             outcome.format = source.name
             if source.joined is not None:

@@ -20,10 +20,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import IO
 
-__all__ = ["MAX_BYTES", "STDIN", "found_files", "read_document", "unpacked"]
+__all__ = ["MAX_BYTES", "MAX_VALUES", "STDIN", "found_files", "read_document", "unpacked"]
 
 MAX_BYTES: Final = 256 * 2**20
 """The largest input that is read unless told otherwise: parsed JSON takes some five times its bytes."""
+
+MAX_VALUES: Final = 20_000_000
+"""The most values in one input unless told otherwise: an empty object of three bytes takes 72 when parsed."""
 
 MAX_MEMBERS: Final = 100_000
 """Files that one archive may hold."""

@@ -1,0 +1,143 @@
+"""Whatever the network does to the way to PostgreSQL: nothing is lost or half, nobody waits for ever."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from sqlalchemy.engine import make_url
+
+from faulty_network import FaultyNetwork
+from jobs_for_tests import some_job
+from postgres_server import PostgresServer, new_database
+from tuneledger import Archive, schema
+from tuneledger.engine import open_engine
+from tuneledger.errors import DatabaseBusy, DatabaseUnavailable
+
+WAIT, REPLY = 1.0, 1.0
+# A statement may take both waits, and two seconds more until its silence is noticed; a connection ten to come
+# up; what a fault struck is tried once more after the wait is over; and the machine may be busy.
+LONGEST_SECONDS = 2 * (WAIT + REPLY + 2) + 10 + 10
+
+FAULTS = ("cut", "reset", "black hole", "delay")
+MOMENTS = {
+    "at connect": ("connect", b""),
+    "before the insert": ("before", b"INSERT INTO tuneledger.jobs"),
+    "in the answer to the insert": ("after", b"INSERT INTO tuneledger.jobs"),
+    "before COMMIT": ("before", b"COMMIT"),
+    "in the answer to COMMIT": ("after", b"COMMIT"),
+}
+
+
+@pytest.fixture
+def network(postgres_url: str) -> Iterator[FaultyNetwork]:
+    """A way to the server that a test may break."""
+    made = FaultyNetwork(make_url(postgres_url).port or 5432)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def archive(postgres_url: str, network: FaultyNetwork) -> Iterator[Archive]:
+    """An archive at the other end of that way, and in use already."""
+    url = make_url(postgres_url).set(port=network.port)
+    with Archive(url, wait_seconds=WAIT, reply_seconds=REPLY) as opened:
+        opened.save(some_job("before"))
+        yield opened
+
+
+@contextmanager
+def in_time() -> Iterator[None]:
+    """Nothing takes longer than the stated time-outs allow."""
+    began = time.monotonic()
+    yield
+    assert time.monotonic() - began < LONGEST_SECONDS
+
+
+def check(postgres_url: str, archive: Archive, *, acknowledged: bool) -> None:
+    """By a way of its own: whole or not at all, and there if it was acknowledged; then everything goes on."""
+    with Archive(postgres_url) as direct, direct.read() as repository:
+        if acknowledged or repository.count_jobs() == 2:
+            assert repository.job("struck") == some_job("struck", 100)
+        assert repository.job("before") == some_job("before")
+    archive.save(some_job("struck", 100))
+    archive.save(some_job("after"))
+    with archive.read() as repository:
+        assert repository.job("struck") == some_job("struck", 100)
+    assert list(archive.verify()) == []
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_fault(postgres_url: str, network: FaultyNetwork, archive: Archive, fault: str, moment: str) -> None:
+    """A single fault is got over by the save itself, or told in time; repeating is right then."""
+    if moment == "at connect":
+        archive.engine.dispose()
+    network.strike(fault, *MOMENTS[moment])
+    acknowledged = False
+    with in_time():
+        try:
+            archive.save(some_job("struck", 100))
+            acknowledged = True
+        except (DatabaseUnavailable, DatabaseBusy):
+            assert fault == "black hole"
+    assert network.struck == 1
+    check(postgres_url, archive, acknowledged=acknowledged)
+
+
+@pytest.mark.parametrize("fault", ["reset", "black hole"])
+def test_fault_while_reading(network: FaultyNetwork, archive: Archive, fault: str) -> None:
+    """A reader is told in time, and the next transaction reads again."""
+    network.strike(fault, "before", b"FROM tuneledger.events")
+    with in_time(), pytest.raises(DatabaseUnavailable), archive.read() as repository:
+        repository.job("before")
+    assert network.struck == 1
+    with archive.read() as repository:
+        assert repository.job("before") == some_job("before")
+
+
+def test_refused_connections(postgres_url: str, network: FaultyNetwork, archive: Archive) -> None:
+    """A server that takes no connections is unavailable at once, also for an open pool; then all goes on."""
+    network.refuse()
+    with in_time(), pytest.raises(DatabaseUnavailable):
+        archive.save(some_job("struck", 100))
+    with in_time(), pytest.raises(DatabaseUnavailable):
+        Archive(archive.location)
+    network.accept()
+    check(postgres_url, archive, acknowledged=False)
+
+
+@pytest.fixture
+def own_server() -> Iterator[tuple[PostgresServer, str]]:
+    """A server that may be restarted, and a migrated database on it."""
+    server = PostgresServer()
+    try:
+        with new_database(server.url) as url:
+            engine = open_engine(url)
+            schema.upgrade(engine)
+            engine.dispose()
+            yield server, url
+    finally:
+        server.close()
+
+
+@pytest.mark.parametrize("moment", ["before the insert", "in the answer to COMMIT"])
+def test_restarted_server(own_server: tuple[PostgresServer, str], moment: str) -> None:
+    """A server that is restarted in the middle of a save costs that save a try, and nothing else."""
+    server, url = own_server
+    network = FaultyNetwork(server.port)
+
+    def restart() -> None:
+        server.stop()
+        server.start()
+
+    network.on_strike = restart
+    try:
+        with Archive(make_url(url).set(port=network.port), wait_seconds=20, reply_seconds=20) as archive:
+            archive.save(some_job("before"))
+            network.strike("call", *MOMENTS[moment])
+            assert archive.save(some_job("struck", 100)).added in (0, 100)
+            assert network.struck == 1
+            check(url, archive, acknowledged=True)
+    finally:
+        network.close()
