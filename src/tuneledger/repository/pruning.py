@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import bindparam, delete, func, select
 
 from tuneledger.repository.changing import EMPTY_SERIES, JobChanging, Merged
-from tuneledger.tables import CheckpointRow, EventRow, JobDigestRow, JobRow, MetricRow
+from tuneledger.tables import CheckpointRow, EventRow, JobRow, MetricRow
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -20,12 +20,6 @@ __all__ = ["Pruning"]
 
 _DIGESTS_A_WINDOW: Final = 50_000
 
-_LOCK_ALL = (
-    select(JobDigestRow.job_key)
-    .where(JobDigestRow.job_key.in_(bindparam("job_keys", expanding=True)))
-    .order_by(JobDigestRow.job_key)
-    .with_for_update()
-)
 _LAST_STEPS = (
     select(CheckpointRow.step_number)
     .where(CheckpointRow.job_key == bindparam("job_key"))
@@ -101,7 +95,10 @@ class Pruning(JobChanging):
 
     def delete_jobs(self, job_keys: Sequence[int]) -> int:
         """Delete jobs with all that belongs to them; give how many checkpoints that were."""
-        self._execute(_LOCK_ALL, {"job_keys": job_keys}).all()
+        # One by one: where jobs lie on several nodes no statement can lock rows of more than one. In one
+        # order: two that delete the same jobs wait for each other.
+        for job_key in sorted(job_keys):
+            self._lock(job_key)
         count: int = self._execute(
             select(func.count()).select_from(CheckpointRow).where(CheckpointRow.job_key.in_(job_keys))
         ).scalar_one()
