@@ -7,7 +7,7 @@ import hashlib
 import logging
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 from tuneledger import sources
@@ -23,7 +23,9 @@ from tuneledger.errors import (
 from tuneledger.parquet import archive_parquet, is_parquet
 from tuneledger.repository import Input, OnConflict
 from tuneledger.sources import Hints
+from tuneledger.sync.databases import archive_database, is_database, is_url
 from tuneledger.sync.inputs import MAX_BYTES, MAX_VALUES, STDIN, found_files, read_document, unpacked
+from tuneledger.sync.mlruns import archive_runs
 from tuneledger.sync.outcome import Outcome
 
 if TYPE_CHECKING:
@@ -118,7 +120,19 @@ def archive_paths(
     given = list(paths)
     for path in filter(is_parquet, given):
         yield _folder_archived(way, path)
-    for name, was_named in found_files(path for path in given if not is_parquet(path)):
+    for path in filter(is_url, given):
+        yield archive_database(archive, path, job_id=job_id, on_conflict=way.on_conflict)
+    for path in given:
+        if Path(path or "-").is_dir():
+            yield from archive_runs(
+                archive, path, job_id=job_id, on_conflict=way.on_conflict, max_bytes=max_bytes
+            )
+    for name, was_named in found_files(path for path in given if not (is_parquet(path) or is_url(path))):
+        if is_database(name):
+            outcome = archive_database(archive, name, job_id=job_id, on_conflict=way.on_conflict)
+            outcome.skipped = isinstance(outcome.error, UnknownFormat) and not was_named
+            yield outcome
+            continue
         folder = name if name == STDIN else str(PurePath(name).parent)
         folders.setdefault(folder, []).append((name, was_named))
     for files in folders.values():

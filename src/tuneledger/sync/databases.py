@@ -1,0 +1,158 @@
+"""Other applications' databases, opened read-only, their runs handed on as rows: MLflow's and Trackio's."""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import inspect, text
+
+from tuneledger import json_text
+from tuneledger.engine import READING, locate, open_engine, translated
+from tuneledger.errors import Conflict, DatabaseDamaged, InvalidPayload, UnknownFormat
+from tuneledger.repository import Input
+from tuneledger.sources import mlflow, trackio
+from tuneledger.sync.outcome import Outcome
+from tuneledger.tables import VERSION_TABLE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy.engine import Connection
+
+    from tuneledger.archive import Archive
+    from tuneledger.models import Job
+    from tuneledger.repository import OnConflict
+
+__all__ = ["archive_database", "is_database", "is_url"]
+
+_SQLITE: Final = b"SQLite format 3\0"
+_MLFLOW: Final = frozenset(["experiments", "runs", "metrics", "params", "tags"])
+_TRACKIO: Final = frozenset(["metrics", "configs"])
+
+
+def is_url(path: str) -> bool:
+    """Tell whether a path is a URL, which is then a database's, whatever it is: its password is in it."""
+    return "://" in path
+
+
+def is_database(path: str) -> bool:
+    """Tell whether a path is an SQLite file."""
+    with suppress(OSError):  # reading it says why
+        if Path(path).is_file():
+            with Path(path).open("rb") as file:
+                return file.read(len(_SQLITE)) == _SQLITE
+    return False
+
+
+def archive_database(
+    archive: Archive, path: str, *, job_id: str | None, on_conflict: OnConflict | str
+) -> Outcome:
+    """Archive every run of a database, each in a transaction of its own; what is wrong stands in the outcome.
+
+    The database is opened to read and nothing in it is changed. Runs that are refused do not keep the
+    others from being archived: the outcome has the first error.
+    """
+    location = locate(path)
+    outcome = Outcome(str(location))
+    engine = open_engine(location, read_only=True)
+    try:
+        with translated(), engine.connect().execution_options(**READING) as connection:
+            tables = set(inspect(connection).get_table_names())
+            if tables >= _MLFLOW:
+                outcome.format = mlflow.PROVIDER
+                runs = _mlflow_runs(connection, outcome, job_id)
+            elif tables >= _TRACKIO:
+                outcome.format = trackio.PROVIDER
+                runs = _trackio_runs(connection, outcome, str(location.path), job_id)
+            else:
+                hint = "; `tuneledger copy` takes archives" if VERSION_TABLE in tables else ""
+                raise UnknownFormat(
+                    source=outcome.name, reason=f"a database, but neither MLflow's nor Trackio's{hint}"
+                )
+            for job in runs:
+                content = json_text.canonical([job.document, len(job.checkpoints)]).encode()
+                given = Input(outcome.name, outcome.format, len(content), hashlib.sha256(content).hexdigest())
+                outcome.reports.append(archive.save(job, on_conflict=on_conflict, inputs=[given]))
+    except DatabaseDamaged as error:
+        outcome.error = InvalidPayload(source=outcome.name, reason=str(error))
+    except (Conflict, InvalidPayload) as error:
+        outcome.error = outcome.error or error
+    finally:
+        engine.dispose()
+    return outcome
+
+
+def _rows(connection: Connection, statement: str, **parameters: Any) -> list[dict[str, Any]]:
+    return [dict(row) for row in connection.execute(text(statement), parameters).mappings()]
+
+
+def _mlflow_runs(connection: Connection, outcome: Outcome, job_id: str | None) -> Iterator[Job]:
+    """Give the runs of a tracking database, of any schema that has steps (MLflow 1.0 and newer)."""
+    columns = {column["name"] for column in inspect(connection).get_columns("metrics")}
+    if "step" not in columns:
+        raise InvalidPayload(
+            source=outcome.name, reason="its schema is older than MLflow 1.0: metrics have no step"
+        )
+    nan = "is_nan" if "is_nan" in columns else "0"
+    experiments = {
+        row["experiment_id"]: row["name"]
+        for row in _rows(connection, "SELECT experiment_id, name FROM experiments")
+    }
+    for fields in _rows(connection, "SELECT * FROM runs ORDER BY start_time, run_uuid"):
+        of_run = {"run": fields["run_uuid"]}
+        metrics = connection.execute(
+            text(
+                f"SELECT key, value, timestamp, step, {nan} FROM metrics WHERE run_uuid = :run "  # noqa: S608 - one of two words of ours
+                "ORDER BY timestamp, step, key"
+            ),
+            of_run,
+        )
+        run = mlflow.Run(
+            fields,
+            [
+                (key, mlflow.finite_or_not(value, is_nan=bool(is_nan)), stamp, step)
+                for key, value, stamp, step, is_nan in metrics
+            ],
+            _pairs(connection, "params", of_run),
+            _pairs(connection, "tags", of_run),
+            experiments.get(fields["experiment_id"]),
+        )
+        try:
+            yield mlflow.job(run, source=outcome.name, job_id=job_id)
+        except InvalidPayload as error:
+            outcome.error = outcome.error or error
+
+
+def _pairs(connection: Connection, table: str, of_run: dict[str, Any]) -> dict[str, Any]:
+    found = connection.execute(text(f"SELECT key, value FROM {table} WHERE run_uuid = :run"), of_run)  # noqa: S608 - params or tags
+    return {row[0]: row[1] for row in found}
+
+
+def _trackio_runs(connection: Connection, outcome: Outcome, path: str, job_id: str | None) -> Iterator[Job]:
+    """Give the runs of a project; older releases told them apart by their names alone."""
+    columns = {column["name"] for column in inspect(connection).get_columns("metrics")}
+    key = "run_id" if "run_id" in columns else "run_name"
+    place = str(Path(path).absolute())
+    for run in _rows(connection, f"SELECT DISTINCT {key} AS run, run_name FROM metrics ORDER BY 2, 1"):  # noqa: S608 - one of two words of ours
+        rows = connection.execute(
+            text(f"SELECT timestamp, step, metrics FROM metrics WHERE {key} = :run ORDER BY id"),  # noqa: S608 - the same
+            {"run": run["run"]},
+        )
+        config = connection.execute(
+            text(f"SELECT config FROM configs WHERE {key} = :run"),  # noqa: S608 - the same
+            {"run": run["run"]},
+        ).scalar()
+        name = job_id or (run["run"] if key == "run_id" else f"{place}/{run['run']}")
+        try:
+            yield trackio.job(
+                name,
+                [(row[0], row[1], row[2]) for row in rows],
+                source=outcome.name,
+                name=run["run_name"],
+                config=config,
+            )
+        except InvalidPayload as error:
+            outcome.error = outcome.error or error
