@@ -44,7 +44,10 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("benchmark-results"), help="folder")
     arguments = parser.parse_args()
     size = int(arguments.size)
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    path = arguments.output / f"{size:.0e}.json".replace("e+0", "e")
     results: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    document = {"size": size, "machine": report.machine(), "results": results}
     for engine in arguments.engines:
         results[engine] = {}
         with _server(engine, arguments.postgres) as server:
@@ -56,14 +59,13 @@ def main() -> None:
                     with _database(engine, server) as url:
                         found = _measured(name, url, size, arguments.budget)
                     results[engine].setdefault(name, []).append(found)
+                    path.write_text(
+                        json.dumps(document, indent=1)
+                    )  # what was measured outlives an interruption
                     took = time.monotonic() - began
                     print(f"{engine:10} round {number + 1} {name:12} {took:6.0f} s", file=sys.stderr)
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    document = {"size": size, "machine": report.machine(), "results": results}
-    name = f"{size:.0e}".replace("e+0", "e")
-    (arguments.output / f"{name}.json").write_text(json.dumps(document, indent=1))
     print(report.table(document))
-    report.chart(document, arguments.output / f"{name}.svg")
+    report.chart(document, path.with_suffix(".svg"))
 
 
 def _measured(name: str, url: str, size: int, budget: float) -> dict[str, Any]:

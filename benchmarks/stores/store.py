@@ -62,9 +62,9 @@ class Store:
         """Give every checkpoint of a job."""
         raise NotImplementedError
 
-    def columns(self, _job_id: str) -> Any:
+    def columns(self, job_id: str) -> Any:
         """Give every checkpoint of a job as arrays."""
-        raise Missing("gives no arrays")
+        raise Missing(f"gives no arrays of {job_id}")
 
     def stream(self, job_ids: list[str]) -> Iterator[Any]:
         """Give every checkpoint of every job, one by one."""

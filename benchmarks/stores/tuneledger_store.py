@@ -47,6 +47,10 @@ class TuneledgerStore(Store):
         with self.archive.read() as repository:
             return repository.checkpoints(job_id)
 
+    def columns(self, job_id: str) -> Any:
+        with self.archive.read() as repository:
+            return repository.columns(job_id)
+
     def stream(self, job_ids: list[str]) -> Iterator[CheckpointOut]:
         with self.archive.read() as repository:
             for job_id in job_ids:

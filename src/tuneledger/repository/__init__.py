@@ -9,6 +9,7 @@ from tuneledger.repository.pruning import Pruning
 from tuneledger.repository.records import (
     ABSENT,
     Change,
+    Columns,
     Input,
     InputRecord,
     JobPage,
@@ -28,6 +29,7 @@ __all__ = [
     "PINNED",
     "Change",
     "CheckpointRepository",
+    "Columns",
     "Finding",
     "Goal",
     "Input",

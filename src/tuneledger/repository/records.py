@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 __all__ = [
     "ABSENT",
     "Absent",
     "Change",
+    "Columns",
     "Input",
     "InputRecord",
     "JobPage",
@@ -153,6 +158,18 @@ class Series:
     steps: list[int]
     values: list[float | None]
     """None is a reported null; NaN, infinities and placeholders come as they were reported."""
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Checkpoints of a job as NumPy arrays of one length, in step order."""
+
+    job_id: str
+    steps: NDArray[np.int64]
+    created_at: NDArray[np.int64]
+    """UNIX seconds."""
+    values: dict[str, NDArray[np.float64]]
+    """By metric, under the job's own names. NaN wherever there is no number; infinities are kept."""
 
 
 @dataclass(frozen=True, slots=True)
