@@ -48,11 +48,7 @@ class MlflowStore(Store):
     def between(self, job_id: str, first: int, last: int) -> list[Any]:
         run_id, most = self.run_ids[job_id], last - first + 1
         return [
-            [
-                found.metric
-                for found in self.store.get_metric_history_bulk_interval([run_id], name, most, first, last)
-            ]
-            for name in METRICS
+            self.store.get_metric_history_bulk_interval([run_id], name, most, first, last) for name in METRICS
         ]
 
     def whole(self, job_id: str) -> list[Any]:
@@ -75,7 +71,7 @@ class MlflowStore(Store):
     def curves(self, answer: Any) -> list[list[tuple[int, float]]]:
         by_run: dict[str, list[tuple[int, float]]] = {}
         for found in answer:
-            by_run.setdefault(found.run_id, []).append((found.metric.step, found.metric.value))
+            by_run.setdefault(found.run_id, []).append((found.step, found.value))
         return list(by_run.values())
 
     def latest(self, job_ids: list[str]) -> list[Any]:
