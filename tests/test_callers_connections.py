@@ -320,5 +320,7 @@ def test_nothing_is_retried_in_a_callers_transaction(database_url: str) -> None:
             CheckpointRepository(waiting).save(JOB.model_copy(update={"revision": 1}))
         assert time.monotonic() - began < 5
         assert len(tries) == 1
+        with Session(waiter) as waiting, pytest.raises(DatabaseBusy):
+            CheckpointRepository(waiting).append("j", [STEP])
     holder.dispose()
     waiter.dispose()

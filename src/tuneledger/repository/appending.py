@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import bindparam, exists, select
 
+from tuneledger.engine import translated
 from tuneledger.repository.changing import SET_DIGEST, JobChanging
 from tuneledger.repository.summaries import MERGING
 from tuneledger.tables import (
@@ -116,7 +117,8 @@ class JobAppending(JobChanging):
             "kinds": kinds,
             "count": len(kinds),
         }
-        done = self._connection.exec_driver_sql(_one_statement(self._schema or ""), parameters)
+        with translated():
+            done = self._connection.exec_driver_sql(_one_statement(self._schema or ""), parameters)
         return done.rowcount == 1
 
     def _append_by_steps(self, job_id: str, columns: CheckpointColumns) -> bool:
