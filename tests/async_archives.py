@@ -7,6 +7,8 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
+from sqlalchemy.engine import URL
+
 from tuneledger import CheckpointRepository, Job, SaveReport
 from tuneledger.aio import AsyncArchive, AsyncRepository
 
@@ -85,7 +87,7 @@ class BlockingArchive:
 
 
 @contextmanager
-def blocking(location: str) -> Iterator[BlockingArchive]:
+def blocking(location: str | URL) -> Iterator[BlockingArchive]:
     """An archive opened by the asynchronous door, closed at the end."""
     loop = EventLoop()
     archive = AsyncArchive(location)

@@ -17,7 +17,9 @@ from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import HealthCheck, settings
+from sqlalchemy.engine import URL
 
+import pgbouncer
 import postgres_server
 import sample_files
 from tuneledger import cli, schema
@@ -117,6 +119,13 @@ def postgres_url(postgres_server_url: str, _postgres_template: str) -> Iterator[
 def empty_postgres_url(postgres_server_url: str) -> Iterator[str]:
     """An empty PostgreSQL database of the test's own."""
     with postgres_server.new_database(postgres_server_url) as url:
+        yield url
+
+
+@pytest.fixture
+def pooled_url(postgres_url: str) -> Iterator[URL]:
+    """The same database as `postgres_url` behind PgBouncer in transaction mode, with three sessions."""
+    with pgbouncer.pooled(postgres_url) as url:
         yield url
 
 
