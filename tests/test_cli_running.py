@@ -293,7 +293,9 @@ def test_bash_completes_commands_and_options(bash_completion: Callable[[str], li
 
 def test_show_completion() -> None:
     """`--show-completion` gives the script to install by hand."""
+    # The program looks for the shell that it was started by, so there must be one, which waits.
     ended = subprocess.run(
-        [TUNELEDGER, "--show-completion", "zsh"], capture_output=True, text=True, check=False
-    )
-    assert "_TUNELEDGER_COMPLETE" in ended.stdout + ended.stderr
+        ["/bin/bash", "-c", '"$1" --show-completion; true', "bash", TUNELEDGER],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "_TUNELEDGER_COMPLETE=complete_bash" in ended.stdout

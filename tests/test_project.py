@@ -51,11 +51,14 @@ def test_typed() -> None:
 
 
 def test_all_is_complete() -> None:
-    """`__all__` has each public name of the package once, and no other."""
+    """`__all__` has each public name of the package once, and no other; `dir` knows them unimported."""
     names = tuneledger.__all__
     assert len(names) == len(set(names))
+    assert set(names) <= set(dir(tuneledger))
     for name in names:
         assert getattr(tuneledger, name) is not None
+    with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):
+        _ = tuneledger.nonsense  # type: ignore[attr-defined] # what this is about
     public = {
         name
         for name, value in vars(tuneledger).items()

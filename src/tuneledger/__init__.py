@@ -10,16 +10,7 @@ Open an `Archive`, save `Job` models in it, ask a `CheckpointRepository` for wha
             best = repository.best_checkpoint(job.job_id, "valid_loss")
 """
 
-from typing import TYPE_CHECKING as _TYPE_CHECKING
-from typing import Any as _Any
-
-if _TYPE_CHECKING:
-    from tuneledger.archive import Archive
-    from tuneledger.errors import TuneledgerError
-    from tuneledger.models import NOT_EVALUATED, CheckpointOut, Event, Job, MetricOut, Placeholder
-    from tuneledger.repository import CheckpointRepository, Input, OnConflict, SaveReport
-
-    __version__: str
+import typing as _typing
 
 __all__ = [
     "NOT_EVALUATED",
@@ -54,20 +45,28 @@ _HOMES = {
     "TuneledgerError": "errors",
 }
 
+if _typing.TYPE_CHECKING:
+    from tuneledger.archive import Archive
+    from tuneledger.errors import TuneledgerError
+    from tuneledger.models import NOT_EVALUATED, CheckpointOut, Event, Job, MetricOut, Placeholder
+    from tuneledger.repository import CheckpointRepository, Input, OnConflict, SaveReport
 
-def __getattr__(name: str) -> _Any:
-    if name == "__version__":
-        from importlib.metadata import version
+    __version__: str
+else:
+    # Hidden from type checkers, for which it would make every misspelt name one of any type.
+    def __getattr__(name: str) -> _typing.Any:
+        if name == "__version__":
+            from importlib.metadata import version
 
-        found: _Any = version("tuneledger")
-    elif name in _HOMES:
-        from importlib import import_module
+            found: _typing.Any = version("tuneledger")
+        elif name in _HOMES:
+            from importlib import import_module
 
-        found = getattr(import_module(f"tuneledger.{_HOMES[name]}"), name)
-    else:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = found
-    return found
+            found = getattr(import_module(f"tuneledger.{_HOMES[name]}"), name)
+        else:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = found
+        return found
 
 
 def __dir__() -> list[str]:
