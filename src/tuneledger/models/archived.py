@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 
 from pydantic import BaseModel, ConfigDict
 
+from tuneledger.markup import described
+
 __all__ = ["ArchivedModel"]
 
 
@@ -19,6 +21,10 @@ class ArchivedModel(BaseModel, ABC):
     @abstractmethod
     def canonical_text(self) -> str:
         """Give the text that two equal ones share."""
+
+    def _repr_html_(self) -> str:
+        members = [(name, value) for name, value in self if name in self.model_fields_set]
+        return described(type(self).__name__, members)
 
     def __eq__(self, other: object) -> bool:
         """Tell whether ``other`` would be stored identically: NaN equals NaN, 0.0 is not -0.0."""

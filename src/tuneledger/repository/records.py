@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Final
+
+from tuneledger.markup import Record, curve, described, table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,7 +55,7 @@ ABSENT: Final = Absent.ABSENT
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class Change(Record):
     """One value that differed: of a checkpoint, or (``step_number`` None) of the job itself.
 
     ``field`` is a metric's name as ``metrics.NAME``, ``created_at``, another field of the checkpoint, or
@@ -68,7 +70,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class SaveReport:
+class SaveReport(Record):
     """What one save did. Counts are of checkpoints."""
 
     job_id: str
@@ -93,7 +95,7 @@ class SaveReport:
 
 
 @dataclass(frozen=True, slots=True)
-class Input:
+class Input(Record):
     """An input that a job was read from, as `SaveReport` and ``show`` name it."""
 
     name: str
@@ -113,7 +115,7 @@ class InputRecord(Input):
 
 
 @dataclass(frozen=True, slots=True)
-class StateRecord:
+class StateRecord(Record):
     """A status that a job had at a revision."""
 
     revision: int
@@ -121,7 +123,7 @@ class StateRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class JobSummary:
+class JobSummary(Record):
     """A job as lists show it: its fields, without document, events and checkpoints."""
 
     job_id: str
@@ -141,15 +143,19 @@ class JobSummary:
 
 
 @dataclass(frozen=True, slots=True)
-class JobPage:
+class JobPage(Record):
     """A page of jobs; pass ``next_page`` on to get the one after it, None means it is the last."""
 
     jobs: list[JobSummary]
     next_page: str | None
 
+    def _repr_html_(self) -> str:
+        names = [field.name for field in fields(JobSummary)]
+        return table(names, ([getattr(job, name) for name in names] for job in self.jobs))
+
 
 @dataclass(frozen=True, slots=True)
-class Series:
+class Series(Record):
     """One metric of one job as columns, in step order."""
 
     job_id: str
@@ -158,6 +164,10 @@ class Series:
     steps: list[int]
     values: list[float | None]
     """None is a reported null; NaN, infinities and placeholders come as they were reported."""
+
+    def _repr_html_(self) -> str:
+        members = {"job_id": self.job_id, "metric": self.metric, "steps": len(self.steps)}
+        return described("Series", members.items()) + curve(self.steps, self.values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +183,7 @@ class Columns:
 
 
 @dataclass(frozen=True, slots=True)
-class SeriesSummary:
+class SeriesSummary(Record):
     """The numbers of one metric of one job in short; NaN, infinities, nulls and placeholders are none.
 
     Of equal values the lowest step stands. Without any number ``number_count`` is 0 and the rest is None.
