@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -31,6 +32,9 @@ __all__ = [
 ]
 
 _LONGEST_WAIT_SECONDS: Final = 86_400
+
+# Taken for a path it would be shown, and its password with it. A single letter is a drive of Windows.
+_MISSPELT_URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+]+:/")
 
 DEFAULT_SCHEMA: Final = "tuneledger"
 """The PostgreSQL schema that holds an archive unless another is named."""
@@ -90,7 +94,9 @@ def locate(location: str | os.PathLike[str] | URL, schema: str | None = None) ->
     ``schema`` chooses the PostgreSQL schema, as does ``?schema=`` in the URL; ``tuneledger`` if neither
     does. Raises `InvalidArgument` for anything else.
     """
-    if isinstance(location, os.PathLike) or (isinstance(location, str) and "://" not in location):
+    if isinstance(location, os.PathLike) or (
+        isinstance(location, str) and "://" not in location and not _MISSPELT_URL.match(location)
+    ):
         return _located_file(os.fspath(location), schema)
     try:
         url = make_url(location)

@@ -1,0 +1,221 @@
+"""Input that means harm: secrets stay secret, text is never code, mutations get clean errors."""
+
+import copy
+import json
+import logging
+import os
+import random
+import re
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy.engine import make_url
+
+from jobs_for_tests import some_job
+from tuneledger import Archive
+from tuneledger.cli import run
+from tuneledger.errors import InvalidArgument, InvalidPayload, TuneledgerError
+from tuneledger.sources import mistral
+
+LONG = os.environ.get("TUNELEDGER_LONG") == "1"
+SECRET = "hunter2-never-shown"  # noqa: S105 - what must not be found anywhere
+
+# -- secrets --------------------------------------------------------------------------------------
+
+
+def failing_urls(postgres_url: str) -> dict[str, str]:
+    """URLs that carry a password and fail, each at another place."""
+    url = make_url(postgres_url)
+    plain = f"{url.host}:{url.port}/{url.database}"
+    return {
+        "wrong password": f"postgresql://postgres:{SECRET}@{plain}",
+        "password as a parameter": f"postgresql://postgres@{plain}?password={SECRET}",
+        "no such host": f"postgresql://u:{SECRET}@no-such-host.invalid/x",
+        "nobody listens": f"postgresql://u:{SECRET}@127.0.0.1:1/x",
+        "no such database": f"postgresql://postgres:{SECRET}@{url.host}:{url.port}/no_such_one",
+        "unknown parameter": f"postgresql://postgres:{SECRET}@{plain}?no_such_parameter=1",
+        "odd parameter": f"postgresql://postgres:{SECRET}@{plain}?connect_timeout=x{SECRET}",
+        "no port": f"postgresql://u:{SECRET}@host:port/x",
+        "another database's": f"mysql://u:{SECRET}@host/x",
+        "no URL": f"postgresql:/u:{SECRET}@host/x",
+        "odd schema": f"postgresql://u:{SECRET}@{plain}?schema=x;y",
+        "a percent sign": f"postgresql://u:%{SECRET}%25@127.0.0.1:1/x",
+    }
+
+
+@pytest.mark.parametrize("kind", failing_urls("postgresql://u@h:5432/d"))
+def test_passwords_are_never_shown(
+    postgres_url: str, kind: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No message, traceback, log or representation holds a URL's password, `--debug` included."""
+    url = failing_urls(postgres_url)[kind]
+    for command in (
+        ["jobs"],
+        ["archive", "x"],
+        ["db", "current"],
+        ["db", "upgrade"],
+        ["verify"],
+        ["show", "x"],
+    ):
+        assert run(["--debug", *command, "--db", url]) != 0
+        monkeypatch.setenv("TUNELEDGER_DATABASE_URL", url)
+        assert run(["--debug", *command]) != 0
+        monkeypatch.delenv("TUNELEDGER_DATABASE_URL")
+    shown = "".join(capfd.readouterr())
+    assert "Traceback" in shown
+    assert SECRET not in shown
+    with pytest.raises(TuneledgerError) as caught:
+        Archive(url)
+    assert SECRET not in "".join(traceback.format_exception(caught.value))
+
+
+def test_an_open_archive_shows_no_password(postgres_url: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Archive, location and engine print without the password, wherever in the URL it stood."""
+    caplog.set_level(logging.DEBUG)
+    given = make_url(postgres_url)
+    password = str(given.password)
+    moved = given.set(password=None).update_query_dict({"password": password})
+    for url in (given, moved):
+        with Archive(url) as archive:
+            archive.save(some_job())
+            for shown in (archive, archive.location, archive.engine, archive.engine.url):
+                assert password not in repr(shown) + str(shown)
+    assert password not in caplog.text
+
+
+# -- injection ------------------------------------------------------------------------------------
+
+HOSTILE = (
+    "x'; DROP TABLE jobs; --",
+    'x"; DROP TABLE jobs; --',
+    "' OR '1'='1",
+    "1); DELETE FROM checkpoints; --",
+    "%",
+    "_",
+    "a%b_c\\",
+    "${jndi:ldap://x}",
+    "{0}{job}%s%(x)s:name?",
+    "=HYPERLINK(1)",
+    "+1",
+    "@SUM(A1)",
+    "../../../etc/passwd",
+    "/absolute",
+    "a/../b",
+    "-rf",
+    "\u202etxt.exe",
+)
+
+
+def test_text_is_never_code(database_url: str) -> None:
+    """As id, metric, field or filter, hostile text finds itself and nothing else."""
+    with Archive(database_url, durable=False) as archive:
+        archive.save(some_job("innocent"))
+        for text in HOSTILE:
+            metrics = {text: 1.5, "train_loss": 2.0}
+            checkpoints = [{"metrics": metrics, "step_number": 1, "created_at": 5, text: text}]
+            events = [{"name": text, "created_at": 5, "data": {text: text}}]
+            job = some_job(text, model=text, status=text, events=events, checkpoints=checkpoints)
+            archive.save(job)
+            archive.append(text, some_job("x", 1, first=2).checkpoints)
+            with archive.read() as repository:
+                assert repository.job_without_checkpoints(text).events == job.events
+                assert repository.checkpoint(text, 1) == job.checkpoints[0]
+                assert repository.job_id(text) == text
+                assert [found.job_id for found in repository.jobs(status=text).jobs] == [text]
+                assert [found.job_id for found in repository.jobs(model=text).jobs] == [text]
+                assert repository.jobs(input_name=text).jobs == []
+                assert set(repository.best_checkpoints(text)) == {text}
+                assert len(repository.checkpoints(text, metrics=[text], within={text: (1, 2)})) == 1
+                asked: list[Callable[[], object]] = [
+                    lambda: repository.jobs(page=text),  # noqa: B023 - called below, in the same round
+                    lambda: repository.best_checkpoint("innocent", "train_loss", text),  # type: ignore[arg-type]  # noqa: B023 - the same
+                ]
+                for ask in asked:
+                    with pytest.raises(InvalidArgument):
+                        ask()
+        with archive.read() as repository:
+            assert repository.count_jobs() == 1 + len(HOSTILE)
+            assert repository.job("innocent") == some_job("innocent")
+        assert list(archive.verify()) == []
+
+
+def test_no_hostile_text_leaves_as_a_formula_or_path(
+    sqlite_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CSV cells don't begin as formulas, terminals are sent no control characters, ids make no files."""
+    monkeypatch.chdir(tmp_path)
+    before = set(Path("/").glob("etc/pass*"))
+    with Archive(sqlite_url) as archive:
+        for text in HOSTILE:
+            archive.save(some_job(text, model=text, status=text))
+    for arguments in (["jobs", "--csv"], ["jobs"], ["jobs", "--json"]):
+        assert run(["-q", *arguments, "--db", sqlite_url]) == 0
+        shown = capsys.readouterr().out
+        assert "\u202e" not in shown or "--json" in arguments or "--csv" in arguments
+        if "--csv" in arguments:
+            assert not re.search(r'(^|,)"?[=+@\-\t\r]', shown, flags=re.MULTILINE)
+    for text in HOSTILE:
+        run(["-q", "export", "--db", sqlite_url, "--", text])
+    assert [
+        file for file in tmp_path.rglob("*") if file.is_file() and not file.name.startswith("ledger")
+    ] == []
+    assert set(Path("/").glob("etc/pass*")) == before
+
+
+# -- mutations ------------------------------------------------------------------------------------
+
+ODD: tuple[Any, ...] = (
+    None, True, 0, -1, 2**31, 2**63, 2**64, 10**400, 1.5, -0.0, float("nan"), float("inf"), "", "x", "\0",
+    "\ud800", "9" * 600, [], {}, [[]], {"": ""}, {"a": {"b": [1, None]}},
+)  # fmt: skip
+
+
+def mutated(job: Any, drawn: random.Random) -> Any:
+    """The payload with one to four values somewhere replaced, removed, added, doubled or moved."""
+    job = copy.deepcopy(job)
+    for _ in range(drawn.randint(1, 4)):
+        holders = [job]
+        for holder in holders:
+            items = holder.values() if isinstance(holder, dict) else holder
+            holders += [item for item in items if isinstance(item, (dict, list)) and item]
+        holder = drawn.choice(holders)
+        key = drawn.choice(list(holder)) if isinstance(holder, dict) else drawn.randrange(len(holder))
+        match drawn.randrange(5):
+            case 0:
+                holder[key] = copy.deepcopy(drawn.choice(ODD))
+            case 1 if len(holder) > 1:
+                del holder[key]
+            case 2 if isinstance(holder, list):
+                holder.append(copy.deepcopy(holder[key]))
+            case 3:
+                holder[key] = copy.deepcopy(drawn.choice(holders[-3:]))
+            case _ if isinstance(holder, dict):
+                holder[f"new {drawn.randrange(3)}"] = copy.deepcopy(drawn.choice(ODD))
+    return job
+
+
+@pytest.mark.timeout(3_600 if LONG else 300)
+def test_mutations(database_url: str) -> None:
+    """Of 1,000 mutations of a valid payload each is stored and comes back, or is refused by a clean error."""
+    corpus = json.loads(Path(__file__).with_name("data").joinpath("bad_input.json").read_text())
+    drawn = random.Random(11)  # noqa: S311 - the same mutations each time, no secret
+    taken, refused = 0, []
+    with Archive(database_url, durable=False) as archive:
+        for _ in range(100_000 if LONG else 1_000):
+            payload = mutated(corpus["job"], drawn)
+            try:
+                (job,) = mistral.jobs(payload)
+            except InvalidPayload as error:
+                refused.append(str(error))
+                continue
+            taken += 1
+            with archive.write() as repository:
+                repository.save(job)
+                assert repository.job(job.job_id) == job
+                repository.delete_job(job.job_id)
+    assert min(taken, len(refused)) > 100
+    assert max(len(message.encode()) for message in refused) < 4_096
+    assert all(message.isprintable() for message in refused)
