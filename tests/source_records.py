@@ -1,6 +1,7 @@
 """Small records in every source's shape, invented, as files of a run: for the suite that all sources pass."""
 
 import json
+import struct
 from typing import Any
 
 from tuneledger.sources import VALUE_HEADER, Document, Hints
@@ -110,6 +111,44 @@ def together_job(status: str, second: int, **lists: Any) -> dict[str, Any]:
     }
 
 
+# A file that tensorboardX 2.6 wrote: its version, then loss 0.5 at step 7, 1700000000.25.
+EVENT_FILE = bytes.fromhex(
+    "1800000000000000a37f4b2209360bc505fec0da411a0d627261696e2e4576656e743a3295ac9d301a00000000000000"
+    "129bd82d0900001040fc54d94110072a0d0a0b0a046c6f7373150000003ff8ed4b36"
+)
+
+
+def length_delimited(number: int, content: bytes) -> bytes:
+    """A field of a Protocol Buffers message that is text, bytes or a message; short ones only."""
+    assert len(content) < 128
+    return bytes((number << 3 | 2, len(content))) + content
+
+
+def scalar(tag: str, packed: bytes) -> bytes:
+    """A value of a summary, as TensorFlow 1 and PyTorch write it."""
+    return length_delimited(1, length_delimited(1, tag.encode()) + b"\x15" + packed)
+
+
+def event_record(step: int, summary: bytes, seconds: float = 1_700_000_001.0) -> bytes:
+    """A record of a TensorBoard event file."""
+    event = b"\x09" + struct.pack("<d", seconds) + bytes((0x10, step)) + length_delimited(5, summary)
+    length = struct.pack("<Q", len(event))
+    return b"".join(
+        [length, struct.pack("<I", masked_crc(length)), event, struct.pack("<I", masked_crc(event))]
+    )
+
+
+def masked_crc(data: bytes) -> int:
+    """CRC-32C bit by bit, masked as these files have it."""
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    crc ^= 0xFFFFFFFF
+    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+
+
 RESULT_HEADER = "step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy\n"
 
 
@@ -189,6 +228,20 @@ SERIES: dict[str, list[Document]] = {
             "trainer_log.jsonl",
             '{"current_steps": 2, "total_steps": 6, "loss": 0.5, "remaining_time": "0:01"}\n'
             '{"current_steps": 4, "total_steps": 6, "loss": 0.25, "remaining_time": "0:00"}\n',
+        ),
+    ],
+    "wandb": [
+        document("history.csv", ",_step,_timestamp,_runtime,loss\n0,1,1700000000.5,1.5,0.5\n"),
+        document(
+            "history.csv",
+            ",_step,_timestamp,_runtime,loss\n0,1,1700000000.5,1.5,0.5\n1,2,1700000001.5,2.5,NaN\n2,3,,,0.25\n",
+        ),
+    ],
+    "tensorboard": [
+        document("events.out.tfevents.1.host", EVENT_FILE),
+        document(
+            "events.out.tfevents.2.host",
+            EVENT_FILE[:40] + event_record(9, scalar("loss", struct.pack("<f", 0.25))),
         ),
     ],
     "lightning": [

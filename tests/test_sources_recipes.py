@@ -53,6 +53,10 @@ RECORDS: dict[str, dict[str, object]] = {
     "bedrock": {
         "step_wise_training_metrics.csv": "step_number,epoch_number,training_loss,perplexity\n0,0,0.5,1.6\n"
     },
+    "neptune": {
+        "loss.csv": "step,value,timestamp\n10,0.5,2024-01-01 00:00:10.500000\n",
+        "acc.csv": "step,value,timestamp\n10,0.75,2024-01-01 00:00:10.500000\n",
+    },
 }
 EXPECTED = {
     "together": (
@@ -66,6 +70,7 @@ EXPECTED = {
         0,
         {"epoch": 1.0, "checkpoint_number": 1.0, "train_loss": 0.5, "valid_loss": 0.75},
     ),
+    "neptune": (10, 1_704_067_210, {"train/loss": 0.5, "train/acc": 0.75}),
     "bedrock": (0, 0, {"epoch_number": 0.0, "training_loss": 0.5, "perplexity": 1.6}),
 }
 

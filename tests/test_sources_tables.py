@@ -197,6 +197,25 @@ def test_a_table_without_a_map_asks_for_one() -> None:
         list(named("csv").read(document("a.csv", "step,a\n1,2\n"), Hints()))
 
 
+def test_a_history_of_w_and_b() -> None:
+    """Steps and times are W&B's own columns; the index that pandas writes is none."""
+    source, hints = named("wandb"), Hints(job_id="run")
+    (job,) = source.read(document("x", ",_step,_runtime,loss\n0,1,1.5,0.5\n"), hints)
+    assert (job.created_at, values(job)) == (0, [{"_runtime": 1.5, "loss": 0.5}])
+    (job,) = source.read(document("x", "_step,_timestamp,loss\n1,1700000000.5,0.5\n"), hints)
+    assert (job.created_at, job.checkpoints[0].created_at) == (1_700_000_000, 1_700_000_000)
+    assert values(job) == [{"_timestamp": 1_700_000_000.5, "loss": 0.5}]
+    (job,) = source.read(document("x", ",_step,_timestamp\n"), hints)
+    assert job.checkpoints == []
+    for text, reason in (
+        ("_step,_timestamp,a\n,1,2\n", "is required, but absent"),
+        ("_step,_timestamp,a\n1,noon,2\n", "must be UNIX seconds"),
+        ("_step,_timestamp,a\n1,nan,2\n", "must be UNIX seconds"),
+    ):
+        with pytest.raises(InvalidPayload, match=reason):
+            list(source.read(document("x", text), hints))
+
+
 def test_json_lines_name_the_line_that_is_broken() -> None:
     """A line that is no JSON is refused by its number; a last one that was cut while written is left out."""
     source, hints = named("jsonl"), hints_for("jsonl", "run")

@@ -12,7 +12,18 @@ from typing import TYPE_CHECKING
 
 from tuneledger import json_text
 from tuneledger.errors import InvalidArgument, InvalidPayload, UnknownFormat
-from tuneledger.sources import huggingface, job_lines, lightning, mapped, mistral, openai, own, together
+from tuneledger.sources import (
+    huggingface,
+    job_lines,
+    lightning,
+    mapped,
+    mistral,
+    openai,
+    own,
+    tensorboard,
+    together,
+    wandb,
+)
 from tuneledger.sources import value_rows as rows_of_values
 from tuneledger.sources.job_lines import job_line
 from tuneledger.sources.mapped import columns_from
@@ -51,6 +62,8 @@ OURS: tuple[Source, ...] = (
     together.SOURCE,
     huggingface.SOURCE,
     lightning.SOURCE,
+    wandb.SOURCE,
+    tensorboard.SOURCE,
     own.SOURCE,
     job_lines.SOURCE,
     rows_of_values.SOURCE,

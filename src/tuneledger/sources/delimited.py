@@ -23,6 +23,7 @@ _NUMBER = re.compile(
 )
 _WHOLE = re.compile(r"\s*[+-]?\d+\s*", re.ASCII)
 _WHOLE_STEP = re.compile(r"\s*(\d+)(\.0*)?\s*", re.ASCII)
+_INDEX = "the index of pandas, which is left out"
 _EXACT_BELOW = 2.0**53
 
 
@@ -102,8 +103,11 @@ def header(document: Document) -> tuple[str, ...]:
         return ()
 
 
-def table(document: Document) -> Table:
-    """Read a CSV file with a header. Raises `InvalidPayload` naming the line that does not fit it."""
+def table(document: Document, *, with_index: bool = False) -> Table:
+    """Read a CSV file with a header. Raises `InvalidPayload` naming the line that does not fit it.
+
+    ``with_index`` takes a first column without a name for pandas' index, and leaves it out.
+    """
     reader = csv.reader(io.StringIO(document.text, newline=""), strict=True)
     rows: list[list[str]] = []
     lines: list[int] = []
@@ -117,6 +121,9 @@ def table(document: Document) -> Table:
         raise InvalidPayload(
             source=document.name, position=f"line {reader.line_num}", reason=f"not valid CSV: {error}"
         ) from None
+    indexed = with_index and names[:1] == [""]
+    if indexed:
+        names[0] = _INDEX
     repeated = next((name for index, name in enumerate(names) if name in names[:index]), None)
     if not names or "" in names or repeated is not None:
         reason = "a column without a name" if repeated is None else f"two columns named {repeated!r}"
@@ -128,5 +135,7 @@ def table(document: Document) -> Table:
                 position=f"line {line}",
                 reason=f"has {len(row)} cells where the header has {len(names)}",
             )
-    cells = zip(*rows, strict=True) if rows else [()] * len(names)
+    cells: list[Sequence[str]] = list(zip(*rows, strict=True)) if rows else [()] * len(names)
+    if indexed:
+        del names[0], cells[0]
     return Table(document.name, dict(zip(names, cells, strict=True)), lines)
