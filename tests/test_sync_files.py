@@ -2,10 +2,14 @@ import gc
 import gzip
 import io
 import json
+import math
+import sys
 import tarfile
 import zipfile
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from source_records import (
@@ -176,6 +180,37 @@ def test_a_damaged_archive_is_refused(data: bytes, reason: str, tmp_path: Path, 
     outcomes = archived(sqlite_url, path)
     errors = [outcome.error for outcome in outcomes.values() if outcome.error is not None]
     assert any(reason in str(error) for error in errors)
+
+
+def test_a_parquet_table_is_the_table_in_it(
+    tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A history of W&B's as Parquet is the job that it is as CSV, with all digits, NaN and null."""
+    columns = {"_step": [1, 2], "_timestamp": [1_700_000_000.5, None], "loss": [0.1 + 0.2, math.nan]}
+    path = tmp_path / "history.parquet"
+    pq.write_table(pa.table(columns), path)
+    (outcome,) = archived(sqlite_url, path).values()
+    assert (outcome.format, outcome.error) == ("wandb", None)
+    with Archive(sqlite_url) as archive, archive.read() as repository:
+        first, second = repository.checkpoints(str(path))
+    assert first.metrics.named_values() == {"_timestamp": 1_700_000_000.5, "loss": 0.1 + 0.2}
+    assert math.isnan(second.metrics.named_values()["loss"])
+    assert "_timestamp" not in second.metrics.named_values()
+    (outcome,) = archived(sqlite_url, path, max_bytes=path.stat().st_size).values()
+    assert outcome.error is None
+    pq.write_table(pa.table({"a": [0.5] * 1_000_000}), tmp_path / "bomb.parquet")
+    size = (tmp_path / "bomb.parquet").stat().st_size
+    pq.write_table(pa.table({"a": pa.array([[1], [2]])}), tmp_path / "nested.parquet")
+    (tmp_path / "torn.parquet").write_bytes(path.read_bytes()[:50])
+    bomb, nested, torn = archived(
+        sqlite_url, *(tmp_path / f"{name}.parquet" for name in ("bomb", "nested", "torn")), max_bytes=size
+    ).values()
+    assert isinstance(bomb.error, LimitExceeded)
+    assert "cannot" in str(nested.error) or "can be read" in str(nested.error)
+    assert "can be read" in str(torn.error)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    (outcome,) = archived(sqlite_url, path).values()
+    assert "tuneledger[parquet]" in str(outcome.error)
 
 
 def test_an_encrypted_zip_is_refused(tmp_path: Path, sqlite_url: str) -> None:

@@ -16,7 +16,7 @@ from sqlalchemy import BigInteger, Double, Integer, SmallInteger
 
 from tuneledger.archive import Archive
 from tuneledger.copying import batches, copy_jobs, pages
-from tuneledger.errors import DriverMissing, InvalidArgument, InvalidPayload
+from tuneledger.errors import DriverMissing, InvalidArgument, InvalidPayload, LimitExceeded, shortened
 from tuneledger.repository import OnConflict
 from tuneledger.repository.copying import TABLES_OF_A_JOB
 from tuneledger.tables import JobRow
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from tuneledger.repository import JobFilters
     from tuneledger.repository.copying import Columns
 
-__all__ = ["archive_parquet", "is_parquet", "write_parquet"]
+__all__ = ["archive_parquet", "is_parquet", "table_as_csv", "write_parquet"]
 
 _ROWS_A_BATCH: Final = 50_000
 _TABLES: Final[dict[str, Table]] = {"jobs": JobRow.metadata.tables["jobs"], **TABLES_OF_A_JOB}
@@ -141,6 +141,33 @@ def _schema(arrow: Any, table: Table) -> pa.Schema:
         return getattr(arrow, next((found for cls, found in known if isinstance(kind, cls)), "string"))()
 
     return arrow.schema([(name, type_of(name, kind)) for name, kind in _columns(table).items()])
+
+
+def table_as_csv(data: bytes, *, source: str, max_bytes: int) -> bytes:
+    """Give any Parquet table as CSV: numbers with all their digits, empty cells for null.
+
+    Raises `InvalidPayload` where it is damaged or a column is nested, `LimitExceeded` where it unpacks to
+    more than ``max_bytes``.
+    """
+    arrow, parquet = _pyarrow()
+    from pyarrow import csv
+
+    written = arrow.BufferOutputStream()
+    try:
+        file = parquet.ParquetFile(arrow.BufferReader(data))
+        with csv.CSVWriter(written, file.schema_arrow) as writer:
+            for batch in file.iter_batches(batch_size=_ROWS_A_BATCH // 50):
+                writer.write_batch(batch)
+                if written.tell() > max_bytes:  # what the file says of its size is said before decoding
+                    raise LimitExceeded(
+                        source=source,
+                        reason=f"unpacks to more than {max_bytes} bytes; --max-bytes raises the limit",
+                    )
+    except (arrow.ArrowException, OSError) as error:
+        raise InvalidPayload(
+            source=source, reason=f"not a Parquet table that can be read: {shortened(error)}"
+        ) from None
+    return bytes(written.getvalue().to_pybytes())
 
 
 def _pyarrow() -> tuple[Any, Any]:

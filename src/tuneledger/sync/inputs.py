@@ -13,7 +13,8 @@ import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tuneledger.errors import InvalidArgument, InvalidPayload, LimitExceeded
+from tuneledger.errors import DriverMissing, InvalidArgument, InvalidPayload, LimitExceeded
+from tuneledger.parquet import table_as_csv
 from tuneledger.sources import Document
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ MAX_MEMBERS: Final = 100_000
 
 STDIN: Final = "-"
 
+_PARQUET = b"PAR1"
 _GZIP = b"\x1f\x8b"
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 _TAR = (b"ustar\x0000", b"ustar  \0")
@@ -86,10 +88,18 @@ def _bounded(file: IO[bytes] | gzip.GzipFile, name: str, max_bytes: int) -> byte
 def unpacked(document: Document, *, max_bytes: int = MAX_BYTES) -> Iterator[Document] | None:
     """Give the files inside a zip, tar or gzip file, told by its content; None where it is none.
 
+    A Parquet file is the table in it, as CSV.
+
     Together they may have ``max_bytes``. An archive inside an archive is not opened, a gzip file inside one
     is. Raises `InvalidPayload` where it is damaged or encrypted, `LimitExceeded` past the bound.
     """
     data = document.data
+    if data.startswith(_PARQUET):
+        try:
+            table = table_as_csv(data, source=document.name, max_bytes=max_bytes)
+        except DriverMissing as error:  # no matter of the archive's database, and the other files go on
+            raise InvalidPayload(source=document.name, reason=str(error)) from None
+        return iter([Document(document.name, table, document.path)])
     if data.startswith(_GZIP):
         inner = _gunzipped(document, max_bytes)
         return _members(inner, max_bytes) or iter([inner])
