@@ -17,6 +17,7 @@ from sqlalchemy import Engine
 from sqlalchemy.engine import make_url
 
 import postgres_server
+import schema_statements
 from tuneledger import NOT_EVALUATED, Archive, Input, Job, schema
 from tuneledger.engine import open_engine
 from tuneledger.tables import VERSION_TABLE
@@ -243,6 +244,11 @@ def _write_missing(url: str, engine: str) -> None:
             if not path.exists():
                 path.write_text(_dumped(url))
                 sys.stdout.write(f"wrote {path}\n")
+        schema.drop(database)
+        schema.upgrade(database)
+    if not (FOLDER / f"{schema.head()}.{engine}.statements.json").exists():
+        with Archive(url) as archive:
+            sys.stdout.write(f"wrote {schema_statements.write(archive, schema.head())}\n")
 
 
 def main() -> None:

@@ -93,7 +93,7 @@ def test_old_backups_go(old: Old) -> None:
         "history.db.0001",
         "history.db.0001",  # the notes
         "history.db.0002",
-        "history.db.0003",
+        f"history.db.{schema.head()}",
         "other.history.db.0001",
     ]
     made = sorted(file.name for file in old.path.parent.glob("history.db.0*Z.backup"))
