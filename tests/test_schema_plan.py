@@ -10,6 +10,7 @@ from schema_archives import catalog_of, contents, load, opened, revision_of
 from tuneledger import cli, schema
 from tuneledger.errors import SchemaEmpty, SchemaForeign
 from tuneledger.schema.plan import migration
+from tuneledger.schema.state import OURS
 
 
 def test_every_pending_step_is_told(empty_database_url: str) -> None:
@@ -69,6 +70,24 @@ def test_a_foreign_place_has_no_plan(empty_sqlite_url: str) -> None:
             connection.execute(text("CREATE TABLE theirs (id INTEGER)"))
         with pytest.raises(SchemaForeign):
             schema.plan(engine)
+
+
+def test_the_documentation_lists_all_of_it() -> None:
+    """docs/upgrading.md names every table and view of ours, and every revision with its locks."""
+    page = (Path(__file__).parents[1] / "docs/upgrading.md").read_text()
+    listed = {
+        name
+        for line in page.splitlines()
+        if line.startswith(("| tables", "| views"))
+        for name in _quoted(line)
+    }
+    assert listed == OURS
+    for revision in schema.revisions():
+        assert f"\n| {revision} | " in page
+
+
+def _quoted(line: str) -> list[str]:
+    return line.split("`")[1::2]
 
 
 # -- db drop ------------------------------------------------------------------------------------
