@@ -105,6 +105,7 @@ def test_long_job_goes_by_windows(
     """A job with more rows than a window holds is copied whole, each row once."""
     monkeypatch.setattr(row_copying, "_ROWS_A_WINDOW", 7)
     monkeypatch.setattr(copying, "_ROWS_A_BATCH", 10)
+    monkeypatch.setattr(copying, "_JOBS_A_PAGE", 5)
     with Archive(database_url) as there:
         copy_jobs(source, there)
         assert contents(there) == contents(source)
@@ -175,6 +176,7 @@ def test_job_that_came_meanwhile_is_left_alone(source: Archive, database_url: st
         with source.read() as one, there.write() as other:
             assert other.copy_new(one, keys) == {"rich"}
             assert other.copy_new(one, [10**9]) == set()
+            assert other.copy_new(one, keys) == set()
         with there.read() as other:
             assert other.job("bare").document == {"mine": True}
 

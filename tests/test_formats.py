@@ -195,6 +195,20 @@ def test_damaged_lines_are_refused_with_their_place(
     assert reason in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("shape", ["jsonl", "csv"])
+@pytest.mark.usefixtures("archive")
+def test_a_job_id_must_be_the_file_s_own(tmp_path: Path, shape: str) -> None:
+    """A file that names its job is refused under another id, blank lines or not."""
+    output = tmp_path / "out"
+    source = ["--db", str(tmp_path / "from.db")]
+    assert run(["export", "rich", "--format", shape, "-o", str(output), *source]) == 0
+    if shape == "jsonl":
+        output.write_text(output.read_text() + "\n\n")
+    back = ["archive", str(output), "--db", str(tmp_path / "x.db"), "--job-id"]
+    assert run([*back, "rich"]) == 0
+    assert run([*back, "another"]) == 1
+
+
 def test_refused_conflicts_of_a_folder(
     archive: Archive, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

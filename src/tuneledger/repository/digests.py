@@ -101,9 +101,8 @@ class DigestQueries(JobQueries):
                     series[name] = StoredSeries(*zip(*values, strict=True))
             computed = stored_digests([row[:3] for row in rows], series)
             digest = reduce(xor, computed, digest)
-            if len(wrong) < _MOST_STEPS_NAMED:
-                pairs = zip(rows, computed, strict=True)
-                wrong += [row[0] for row, right in pairs if row[3] != right][: _MOST_STEPS_NAMED - len(wrong)]
+            pairs = zip(rows, computed, strict=True)
+            wrong += [row[0] for row, right in pairs if row[3] != right][: _MOST_STEPS_NAMED - len(wrong)]
             if len(rows) < size:
                 return digest, wrong
             first = rows[-1][0] + 1
