@@ -112,7 +112,7 @@ def test_a_forked_child_has_connections_of_its_own(database_url: str) -> None:
     with Archive(database_url) as archive:
         archive.save(JOB)
         with archive.read() as repository:
-            assert repository.count_jobs() == 1
+            parents = repository._connection.connection.driver_connection
         child = os.fork()
         if child == 0:
             # Nothing of the test's may run in the child: it ends here, whatever happens.
@@ -120,9 +120,10 @@ def test_a_forked_child_has_connections_of_its_own(database_url: str) -> None:
                 more = CheckpointOut.model_validate({"metrics": {}, "step_number": 2, "created_at": 2})
                 with archive.read() as repository:
                     there = repository.count_jobs()
+                    own = repository._connection.connection.driver_connection is not parents
                 added = archive.append("j", [more]).added
                 archive.close()
-                os._exit(0 if (there, added) == (1, 1) else 1)
+                os._exit(0 if (there, added, own) == (1, 1, True) else 1)
             except BaseException:  # noqa: BLE001 - told by the exit status
                 os._exit(2)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

@@ -196,7 +196,7 @@ def test_a_cost_is_a_finite_number(cost: object) -> None:
 
 def test_a_cost_has_no_negative_zero() -> None:
     """SQLite would drop the sign, and the two engines' digests would differ."""
-    assert math.copysign(1, validated(Job, JOB | {"cost": -0.0}).cost or 0.0) == 1
+    assert repr(validated(Job, JOB | {"cost": -0.0}).cost) == "0.0"
     assert validated(Job, JOB | {"cost": 3}).cost == 3.0
 
 
