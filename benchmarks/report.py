@@ -98,7 +98,10 @@ def ratio(measure: Measure, ours: dict[str, float], theirs: dict[str, float]) ->
 
 def table(document: dict[str, Any]) -> str:
     """Give the figures as Markdown, with what tuneledger is times each other store in brackets."""
-    lines = [f"{document['size']:,} checkpoints in 100 jobs; in brackets how many times better tuneledger is"]
+    lines = [
+        f"{document['size']:,} checkpoints in 100 jobs, {document['clock']} time; in brackets how many times better "
+        "tuneledger is"
+    ]
     for engine, results in document["results"].items():
         found = {name: medians(results[name]) for name in STORES if name in results}
         ours = found.get(BASELINE, {})
