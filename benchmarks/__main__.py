@@ -45,7 +45,7 @@ def main() -> None:
         "--clock",
         choices=["wall", "cpu"],
         default="wall",
-        help="cpu counts the processor time of the process alone: for SQLite on a machine that others use too; "
+        help="cpu counts the process' own processor time: for SQLite, on a machine that others use too; "
         "waiting for the disk is not in it",
     )
     parser.add_argument("--output", type=Path, default=Path("benchmark-results"), help="folder")

@@ -98,9 +98,9 @@ def ratio(measure: Measure, ours: dict[str, float], theirs: dict[str, float]) ->
 
 def table(document: dict[str, Any]) -> str:
     """Give the figures as Markdown, with what tuneledger is times each other store in brackets."""
+    size, clock = document["size"], document["clock"]
     lines = [
-        f"{document['size']:,} checkpoints in 100 jobs, {document['clock']} time; in brackets how many times better "
-        "tuneledger is"
+        f"{size:,} checkpoints in 100 jobs, {clock} time; in brackets how many times better tuneledger is"
     ]
     for engine, results in document["results"].items():
         found = {name: medians(results[name]) for name in STORES if name in results}
