@@ -158,10 +158,10 @@ def test_appending_what_is_not_simply_new(archive: Archive) -> None:
 
 def test_appending_to_a_job_with_a_stale_summary(archive: Archive) -> None:
     """What another program left stale is computed again, not carried on."""
-    schema = archive.location.schema
-    place = f"{schema}.job_digests" if schema else "job_digests"
+    place = f"{archive.location.schema}." if archive.location.schema else ""
     with archive.engine.begin() as connection:
-        connection.execute(text(f"UPDATE {place} SET summary_digest = summary_digest + 1"))
+        connection.execute(text(f"UPDATE {place}job_digests SET summary_digest = summary_digest + 1"))
+        connection.execute(text(f"UPDATE {place}job_metrics SET number_count = 7"))
     assert archive.append("job-0", [point(300, loss=-1e6)]).added == 1
     with archive.read() as repository:
         assert repository.summaries("job-0")["train_loss"].min_step == 300
