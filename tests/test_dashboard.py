@@ -42,6 +42,13 @@ def test_comparison_keeps_the_spike_and_names_the_metrics(archive: Archive) -> N
     assert (row["name"], row["highest"], row["highest_step"]) == ("loss", "50", shown_archive.SPIKE)
 
 
+def test_series_without_a_number_has_an_empty_row(archive: Archive) -> None:
+    """A job whose every value is NaN stands there, with nothing beside it."""
+    job = {"metrics": {"loss": float("nan")}, "step_number": 1, "created_at": 0}
+    archive.save(Job.model_validate({"job_id": "n", "provider": "p", "checkpoints": [job]}))
+    assert views.compared(archive, views.Choice(["n"], "train_loss")).best == [{"job": "n", "name": "loss"}]
+
+
 def test_comparison_within_a_range(archive: Archive) -> None:
     """Only the steps between the bounds count, and both bounds do."""
     choice = views.Choice([shown_archive.LONG], "train_loss", 100, 200)

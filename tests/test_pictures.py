@@ -188,6 +188,14 @@ def test_any_numbers_can_be_drawn(
     assert all(line.isprintable() for line in plain)
 
 
+@pytest.mark.parametrize("value", [0.0, 1e300])
+def test_one_value_lies_in_the_middle(value: float) -> None:
+    """A curve of one value is drawn half way up, also where adding 1 would change nothing."""
+    drawn = list(drawing.chart({"j": ([1, 2], [value, value])}, width=20))
+    lines_with_dots = [at for at, line in enumerate(drawn[:16]) if line.partition("┤")[2].strip(chr(0x2800))]
+    assert lines_with_dots in ([7], [8])
+
+
 def test_compare_as_a_table_and_a_picture(filled: str, command: Command) -> None:
     """The best job stands first, with its extremes and with what every job had at their last common step."""
     arguments = ("compare", "ftjob-01", "ftjob-long", "ftjob-running", "-m", "train_loss", "--db", filled)
