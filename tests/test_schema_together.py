@@ -116,7 +116,7 @@ def test_killed_at_any_moment(empty_database_url: str, worker: Worker) -> None:
         low = contents(engine), catalog_of(engine)
         started = time.monotonic()
         schema.upgrade(engine, backup=False)
-        seconds = time.monotonic() - started
+        longest = time.monotonic() - started
         high = contents(engine), catalog_of(engine)
         for _ in range(KILLS):
             schema.downgrade(engine, "0001", backup=False)
@@ -126,13 +126,16 @@ def test_killed_at_any_moment(empty_database_url: str, worker: Worker) -> None:
             worker.tell("go")
             word, child = worker.hear().split()
             assert word == "child"
-            time.sleep(chance.uniform(0, seconds))
+            time.sleep(chance.uniform(0, longest))
             with suppress(ProcessLookupError):  # it was quicker
                 os.kill(int(child), signal.SIGKILL)
             answers = [worker.hear()]
             while answers[-1] != "done":
                 answers.append(worker.hear())
-            inside += "finished" not in answers
+            if "finished" in answers:
+                longest *= 0.7  # it is quicker than it was measured: the next one is to be met at work
+            else:
+                inside += 1
             wanted = {"0001": low, schema.head(): high}
             assert (contents(engine), catalog_of(engine)) == wanted[revision_of(engine) or ""]
             assert schema.upgrade(engine, backup=False) == schema.head()

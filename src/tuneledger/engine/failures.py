@@ -129,6 +129,8 @@ def translation(error: BaseException) -> TuneledgerError | None:
             found = DatabaseUnavailable
     elif isinstance(error, (UnicodeEncodeError, OverflowError)):
         found = InvalidArgument  # raised by a driver before it sends anything
+    elif isinstance(error, UnicodeDecodeError):
+        found = DatabaseDamaged  # SQLite quotes a damaged schema in its message, which the driver decodes
     elif isinstance(error, (exc.DisconnectionError, exc.PendingRollbackError)):
         found = DatabaseUnavailable
     elif isinstance(error, sqlite3.Error) or _is_psycopg(error):
