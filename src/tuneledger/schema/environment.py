@@ -45,9 +45,10 @@ def run_environment(context: Any, *, url: str | None = None) -> None:
             render_as_batch=True,
             compare_server_default=True,
         )
-        if _migrates(context):
+        migration = context.get_context()
+        if not migration.opts.get("dont_mutate"):  # as it is for `alembic current`, which only looks
             _make_ready(connection)
-            _look_at_steps(context.get_context(), arguments)
+            _look_at_steps(migration, arguments)
         with context.begin_transaction():
             context.run_migrations()
 
@@ -88,15 +89,6 @@ def _declared(connection: Connection) -> MetaData:
             if column.identity is not None:
                 column.identity = column.server_default = None
     return declared
-
-
-def _migrates(context: Any) -> bool:
-    """Tell an upgrade or a downgrade from a command that only looks."""
-    try:
-        context.get_revision_argument()
-    except KeyError:
-        return False
-    return True
 
 
 def _make_ready(connection: Connection) -> None:
