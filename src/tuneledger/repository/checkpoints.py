@@ -15,7 +15,7 @@ from tuneledger.errors import CheckpointNotFound, InvalidArgument
 from tuneledger.mapping import checkpoints_from, quiet_collector
 from tuneledger.repository.scope import portions, refuse_text, within_bigint
 from tuneledger.repository.values import ValueQueries
-from tuneledger.tables import JOB_SUMMARY, CheckpointRow, JobMetricRow, MetricNameRow, MetricRow
+from tuneledger.tables import JOB_SUMMARY, CheckpointRow, JobMetricRow, JobRow, MetricNameRow, MetricRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -71,15 +71,14 @@ _ONE_A_JOB = (
         ),
     )
 )
-_other = aliased(CheckpointRow)
-_LATEST = _ONE_A_JOB.where(
-    CheckpointRow.job_key.in_(bindparam("job_keys", expanding=True)),
-    CheckpointRow.step_number
-    == select(func.max(_other.step_number))
-    .where(_other.job_key == CheckpointRow.job_key)
-    .correlate(CheckpointRow)
+# By a condition on the checkpoint itself SQLite would look at every checkpoint of the job.
+_LAST_STEPS = select(
+    JobRow.job_key,
+    select(func.max(CheckpointRow.step_number))
+    .where(CheckpointRow.job_key == JobRow.job_key)
+    .correlate(JobRow)
     .scalar_subquery(),
-)
+).where(JobRow.job_key.in_(bindparam("job_keys", expanding=True)))
 # SQLite seeks each pair of a list; PostgreSQL would plan each by itself, and joins arrays instead.
 _AT_PAIRS_SQLITE = _ONE_A_JOB.where(
     tuple_(CheckpointRow.job_key, CheckpointRow.step_number).in_(bindparam("pairs", expanding=True))
@@ -265,9 +264,11 @@ class CheckpointQueries(ValueQueries):
         Jobs without checkpoints are left out.
         """
         keys = self._job_keys(job_ids)
-        found: dict[int, CheckpointOut] = {}
+        steps: dict[int, int] = {}
         for some in portions(list(keys.values())):
-            found.update(self._one_a_job(_LATEST, {"job_keys": some}))
+            rows = self._fetched(_LAST_STEPS, {"job_keys": some})
+            steps.update((job_key, step) for job_key, step in rows if step is not None)
+        found = self._at(steps)
         return {job_id: found[job_key] for job_id, job_key in keys.items() if job_key in found}
 
     def _one_a_job(self, statement: Executable, parameters: Any) -> dict[int, CheckpointOut]:
