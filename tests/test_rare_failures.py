@@ -1,0 +1,100 @@
+"""Failures that hardly ever happen: errors of the drivers' own, ruined pages, damage without end."""
+
+import shutil
+import sqlite3
+from pathlib import Path
+
+import psycopg
+import pytest
+from sqlalchemy import exc
+from sqlalchemy.engine import make_url
+
+from jobs_for_tests import some_job
+from tuneledger import Archive
+from tuneledger.engine.failures import translation
+from tuneledger.errors import (
+    DatabaseBusy,
+    DatabaseDamaged,
+    DatabaseError,
+    DatabaseUnavailable,
+    InvalidArgument,
+    TuneledgerError,
+)
+from tuneledger.repository import Problem, verification
+
+RARE: list[tuple[BaseException, type[TuneledgerError] | None]] = [
+    (exc.TimeoutError("x"), DatabaseBusy),
+    (exc.PendingRollbackError("x"), DatabaseUnavailable),
+    (exc.DisconnectionError("x"), DatabaseUnavailable),
+    (exc.InvalidRequestError("x"), DatabaseError),
+    (exc.DBAPIError("x", None, Exception("x"), connection_invalidated=True), DatabaseUnavailable),
+    (exc.DBAPIError("x", None, Exception("x")), DatabaseError),
+    (sqlite3.ProgrammingError("closed"), DatabaseError),
+    (sqlite3.OperationalError("could not decode"), DatabaseDamaged),
+    (psycopg.DataError("NUL"), InvalidArgument),
+    (psycopg.ProgrammingError("no result"), DatabaseError),
+    (psycopg.OperationalError("gone"), DatabaseUnavailable),
+    (OverflowError("large"), InvalidArgument),
+    (ValueError("not a database's"), None),
+]
+
+
+@pytest.mark.parametrize(("error", "expected"), RARE, ids=lambda each: getattr(each, "__name__", repr(each)))
+def test_error_of_the_drivers_own(error: BaseException, expected: type[TuneledgerError] | None) -> None:
+    """What carries no code is told by its class, and what is no database's error is left alone."""
+    ours = translation(error)
+    assert (type(ours) if ours else None) is expected
+
+
+def test_folder_read_as_a_file(tmp_path: Path) -> None:
+    """A folder cannot be read as an archive either."""
+    with pytest.raises((DatabaseDamaged, DatabaseUnavailable)):  # by what the system says of reading it
+        Archive(tmp_path, read_only=True)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        "jobs",
+        "job_digests",
+        "job_states",
+        "checkpoints",
+        "metric_names",
+        "job_metrics",
+        "metrics",
+        "events",
+        "inputs",
+    ],
+)
+def test_ruined_table(sqlite_url: str, tmp_path: Path, table: str) -> None:
+    """A table whose first page is ruined is told, whichever it is, and verify comes to its end."""
+    path = Path(make_url(sqlite_url).database or "")
+    with Archive(path) as archive:
+        archive.save(some_job())
+    ruined = tmp_path / "ruined.db"
+    shutil.copy(path, ruined)
+    connection = sqlite3.connect(path)
+    (page,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", [table]).fetchone()
+    (size,) = connection.execute("PRAGMA page_size").fetchone()
+    connection.close()
+    with ruined.open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"\xff" * size)
+    with Archive(ruined, read_only=True) as archive:
+        findings = list(archive.verify())
+    assert any(found.problem is Problem.UNREADABLE for found in findings)
+
+
+def test_damage_without_end(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job of which hardly anything can be read is given up after many tries, and says from where on."""
+    monkeypatch.setattr(verification, "_MOST_FAILURES", 70)
+    with Archive(sqlite_url) as archive:
+        archive.save(some_job(steps=50))
+        with archive.engine.connect() as connection, connection.begin():
+            connection.exec_driver_sql("UPDATE checkpoints SET extra = CAST(x'ff' AS TEXT)")
+            connection.exec_driver_sql("UPDATE job_metrics SET min_value = CAST(x'ff' AS TEXT)")
+        findings = list(archive.verify())
+    details = [found.detail for found in findings]
+    assert any(detail.startswith("more of its steps, from") for detail in details)
+    assert any(detail.startswith("its rows in job_metrics") for detail in details)
+    assert len(findings) < 50
