@@ -7,6 +7,7 @@ import random
 import secrets
 import time
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 
@@ -159,7 +160,8 @@ class Archive:
     def write(self) -> Iterator[CheckpointRepository]:
         """Open a transaction to write in: committed at the end of the block, rolled back if it raises.
 
-        Beginning it is tried again where that can help; what the block does is the caller's to repeat.
+        Beginning it is tried again where that can help; what the block does is the caller's to repeat, or
+        see `transact`.
         """
         with self._writing() as session:
             self._repeated("begin a transaction", session.connection)
@@ -176,23 +178,32 @@ class Archive:
         ):
             yield session
 
+    def transact(self, what: str, work: Callable[[CheckpointRepository], T]) -> T:
+        """Do ``work`` in a transaction of its own, and give what it gives; ``what`` names it in the log.
+
+        Done again after an error that repeating can mend (a deadlock, a lost connection), with growing
+        pauses, five times at most and not for longer than the archive waits for a lock. Where the connection
+        was lost at COMMIT the first try may have been written: ``work`` done twice must be as good as once.
+        """
+
+        def once() -> T:
+            with self._writing() as session:
+                return work(CheckpointRepository(session, checked=self._is_ours))
+
+        return self._repeated(what, once)
+
     def save(
         self, job: Job, *, on_conflict: OnConflict | str = OnConflict.MERGE, inputs: Iterable[Input] = ()
     ) -> SaveReport:
-        """Save one job in a transaction of its own, see `CheckpointRepository.save`.
+        """Save one job in a transaction of its own, repeated as `transact` tells.
 
-        Repeated after an error that repeating can mend (a deadlock, a lost connection), with growing
-        pauses, five times at most and not for longer than the archive waits for a lock: saving is
-        idempotent, so that is right even when the first try did commit.
+        See `CheckpointRepository.save`.
         """
         given = tuple(inputs)
-
-        def once() -> SaveReport:
-            with self._writing() as session:
-                repository = CheckpointRepository(session, checked=self._is_ours)
-                return repository.save(job, on_conflict=on_conflict, inputs=given)
-
-        return self._repeated(f"save job {shortened(job.job_id)!r}", once)
+        return self.transact(
+            f"save job {shortened(job.job_id)!r}",
+            lambda repository: repository.save(job, on_conflict=on_conflict, inputs=given),
+        )
 
     def append(
         self,
@@ -206,13 +217,10 @@ class Archive:
         See `CheckpointRepository.append`.
         """
         given = tuple(checkpoints)
-
-        def once() -> SaveReport:
-            with self._writing() as session:
-                repository = CheckpointRepository(session, checked=self._is_ours)
-                return repository.append(job_id, given, on_conflict=on_conflict)
-
-        return self._repeated(f"append to job {shortened(job_id)!r}", once)
+        return self.transact(
+            f"append to job {shortened(job_id)!r}",
+            lambda repository: repository.append(job_id, given, on_conflict=on_conflict),
+        )
 
     def verify(self) -> Iterator[Finding]:
         """Look at every row, and give what is not as it was written; changes nothing.
@@ -231,9 +239,9 @@ class Archive:
     def repair(self) -> Iterator[Finding]:
         """Rebuild the summaries of every job that is whole but for them; give what is wrong afterwards."""
         for job_key in self._job_keys():
-            with self.write() as repository:
-                findings = repository.repair_job(job_key)
-            yield from findings
+            yield from self.transact(
+                "repair a job", partial(CheckpointRepository.repair_job, job_key=job_key)
+            )
 
     def backup(self, file: str | os.PathLike[str]) -> int:
         """Copy an SQLite archive to a new file while others write, verify the copy, give its number of jobs.

@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Final, Unpack
 
-from tuneledger.errors import Conflict, InvalidArgument
+from tuneledger.errors import Conflict, InvalidArgument, shortened
 from tuneledger.repository import OnConflict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from tuneledger.archive import Archive
-    from tuneledger.repository import JobFilters, JobToCopy
+    from tuneledger.repository import CheckpointRepository, JobFilters, JobToCopy
 
 __all__ = ["CopyReport", "batches", "copy_jobs", "pages"]
 
@@ -77,8 +77,7 @@ def copy_jobs(
         report.unchanged += sum(digests.get(job.job_id) == job.digest for job in page)
         differing = [job for job in page if digests.get(job.job_id, job.digest) != job.digest]
         for batch in batches([job for job in page if job.job_id not in digests], row_counts):
-            with source.read() as there, target.write() as here:
-                copied = here.copy_new(there, [job.job_key for job in batch])
+            copied = _copy_new(source, target, batch)
             # Another writer may have brought a job since it was looked for.
             differing += [job for job in batch if job.job_id not in copied]
             report.copied += len(copied)
@@ -124,15 +123,28 @@ def batches(jobs: Sequence[JobToCopy], row_counts: Mapping[int, int]) -> Iterato
         yield batch
 
 
+def _copy_new(source: Archive, target: Archive, jobs: Sequence[JobToCopy]) -> set[str]:
+    """Copy jobs in one transaction; give the ids of those that were not there."""
+
+    def copied(here: CheckpointRepository) -> set[str]:
+        with source.read() as there:
+            return here.copy_new(there, [job.job_key for job in jobs])
+
+    return target.transact(f"copy {len(jobs)} jobs", copied)
+
+
 def _copy_differing(
     source: Archive, target: Archive, job: JobToCopy, mode: OnConflict, report: CopyReport
 ) -> None:
-    try:
-        with source.read() as there, target.write() as here:
+    def copied(here: CheckpointRepository) -> None:
+        with source.read() as there:
             if mode is OnConflict.REPLACE:
                 here.copy_replacing(there, job)
             else:
                 here.copy_merging(there, job, mode)
+
+    try:
+        target.transact(f"copy job {shortened(job.job_id)!r}", copied)
     except Conflict as refusal:
         report.refused.append(refusal)
     else:

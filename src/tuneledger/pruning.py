@@ -7,6 +7,7 @@ nothing but what it did not come to.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Unpack
 
 from tuneledger.archive import Archive
@@ -65,16 +66,17 @@ def prune(
             _archive_off(archive, to, page)
             report.archived += len(page)
         for batch in batches(page, row_counts):
-            with archive.read() if dry_run else archive.write() as repository:
-                if thinning:
-                    for job in batch:
-                        spared = repository.spared_steps(job.job_id, keep_last=keep_last, keep_best=keep_best)
-                        gone = _thinned(repository, job, spared, dry_run=dry_run)
-                        report.thinned += bool(gone)
-                        report.checkpoints += gone
-                else:
-                    report.checkpoints += _deleted(repository, batch, dry_run=dry_run)
-                    report.deleted += len(batch)
+            pruned = partial(_pruned, jobs=batch, keep_last=keep_last, keep_best=keep_best, dry_run=dry_run)
+            if dry_run:
+                with archive.read() as repository:
+                    gone = pruned(repository)
+            else:
+                gone = archive.transact(f"prune {len(batch)} jobs", pruned)
+            report.checkpoints += sum(gone)
+            if thinning:
+                report.thinned += sum(map(bool, gone))
+            else:
+                report.deleted += len(batch)
     return report
 
 
@@ -86,6 +88,24 @@ def _archive_off(archive: Archive, to: str | os.PathLike[str], page: Sequence[Jo
             f"job {shortened(copied.unproved[0])!r} does not fit its digest in {to}; nothing more was "
             f"deleted, `tuneledger verify` tells where it is damaged"
         )
+
+
+def _pruned(
+    repository: CheckpointRepository,
+    *,
+    jobs: Sequence[JobToCopy],
+    keep_last: int | None,
+    keep_best: Collection[tuple[str, Goal]],
+    dry_run: bool,
+) -> list[int]:
+    """Delete or thin jobs; give how many checkpoints that takes, by job where they are thinned."""
+    if keep_last is None and not keep_best:
+        return [_deleted(repository, jobs, dry_run=dry_run)]
+    gone = []
+    for job in jobs:
+        spared = repository.spared_steps(job.job_id, keep_last=keep_last, keep_best=keep_best)
+        gone.append(_thinned(repository, job, spared, dry_run=dry_run))
+    return gone
 
 
 def _thinned(

@@ -30,7 +30,9 @@ def delete(
         if not confirmed(f"Delete {', '.join(found)} with {counted(checkpoints, 'checkpoint')}?", yes=yes):
             log.error("nothing was deleted")
             raise typer.Exit(exit_codes.REFUSED)
-        with archive.write() as repository:
-            deleted = {job_id: repository.delete_job(job_id) for job_id in found}
+        deleted = archive.transact(
+            "delete jobs",
+            lambda repository: {job_id: repository.delete_job(job_id) for job_id in found},
+        )
     for job_id, count in deleted.items():
         print_line(f"deleted {job_id} with {counted(count, 'checkpoint')}")

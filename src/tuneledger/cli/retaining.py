@@ -14,7 +14,7 @@ from tuneledger.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from tuneledger.pruning import PruneReport
-    from tuneledger.repository import Goal
+    from tuneledger.repository import CheckpointRepository, Goal
 
 app = typer.Typer()
 
@@ -39,8 +39,12 @@ def label(
 
     with open_archive(db, schema, write=bool(add or remove)) as archive:
         if add or remove:
-            with archive.write() as repository:
-                found = repository.label(repository.job_id(job), add=add or (), remove=remove or ())
+            found = archive.transact(
+                "label a job",
+                lambda repository: repository.label(
+                    repository.job_id(job), add=add or (), remove=remove or ()
+                ),
+            )
         else:
             with archive.read() as repository:
                 found = repository.labels(repository.job_id(job))
@@ -59,9 +63,12 @@ def pin(
     """Pin jobs: `prune` leaves them whole. A pin is the label `pinned`."""
     from tuneledger.repository import PINNED
 
-    with open_archive(db, schema, write=True) as archive, archive.write() as repository:
+    def labelled(repository: CheckpointRepository) -> None:
         for job_id in [repository.job_id(job) for job in jobs]:
             repository.label(job_id, add=() if undo else (PINNED,), remove=(PINNED,) if undo else ())
+
+    with open_archive(db, schema, write=True) as archive:
+        archive.transact("pin jobs", labelled)
 
 
 @app.command()
