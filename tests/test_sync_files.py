@@ -22,7 +22,7 @@ from source_records import (
     trainer_state,
 )
 from tuneledger import Archive
-from tuneledger.cli import run
+from tuneledger.cli import exit_codes, run
 from tuneledger.errors import InvalidArgument, InvalidPayload, LimitExceeded, UnknownFormat
 from tuneledger.sources import Document
 from tuneledger.sync import Outcome, archive_document, archive_paths, read_document
@@ -211,6 +211,22 @@ def test_a_parquet_table_is_the_table_in_it(
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     (outcome,) = archived(sqlite_url, path).values()
     assert "tuneledger[parquet]" in str(outcome.error)
+
+
+@pytest.mark.parametrize(
+    "data", [zipped({}), tarred({}), gzip.compress(zipped({}))], ids=["zip", "tar", "gz"]
+)
+def test_an_archive_without_files_says_so(tmp_path: Path, sqlite_url: str, data: bytes) -> None:
+    """Named, it is refused for what it is; in a folder it is skipped as other files of no use are."""
+    (tmp_path / "folder").mkdir()
+    path = tmp_path / "folder/empty"
+    path.write_bytes(data)
+    for place, skipped in ((path, False), (path.parent, True)):
+        (outcome,) = archived(sqlite_url, place).values()
+        assert outcome.skipped == skipped
+        assert isinstance(outcome.error, UnknownFormat)
+        assert str(outcome.error) == f"{path}: an archive with no file in it"
+        assert run(["archive", str(place), "--db", sqlite_url]) == exit_codes.REFUSED
 
 
 def test_an_encrypted_zip_is_refused(tmp_path: Path, sqlite_url: str) -> None:

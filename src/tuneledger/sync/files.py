@@ -184,15 +184,20 @@ def _archived(way: _Way, name: str, held: _Held, *, named: bool) -> Iterator[Out
             beside = held if whole else packed.setdefault(str(PurePath(member.name).parent), _Held(way))
             found = _taken(way, member, beside)
             if found is not None:
-                found.skipped = isinstance(found.error, UnknownFormat) and not (named and whole)
-                if found.skipped:
-                    _log.info("skipped: %s", found.error)
-                yield found
+                yield _skipped_unless(found, named=named and whole)
         for beside in packed.values():
             yield from beside.archived()
     except InvalidPayload as error:
         outcome.error = error
-        yield outcome
+        yield _skipped_unless(outcome, named=named)
+
+
+def _skipped_unless(outcome: Outcome, *, named: bool) -> Outcome:
+    """Let pass an input of unknown format that nobody named: it lay beside others."""
+    outcome.skipped = isinstance(outcome.error, UnknownFormat) and not named
+    if outcome.skipped:
+        _log.info("skipped: %s", outcome.error)
+    return outcome
 
 
 def _taken(way: _Way, document: Document, held: _Held) -> Outcome | None:

@@ -13,7 +13,7 @@ import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tuneledger.errors import DriverMissing, InvalidArgument, InvalidPayload, LimitExceeded
+from tuneledger.errors import DriverMissing, InvalidArgument, InvalidPayload, LimitExceeded, UnknownFormat
 from tuneledger.parquet import table_as_csv
 from tuneledger.sources import Document
 
@@ -91,7 +91,8 @@ def unpacked(document: Document, *, max_bytes: int = MAX_BYTES) -> Iterator[Docu
     A Parquet file is the table in it, as CSV.
 
     Together they may have ``max_bytes``. An archive inside an archive is not opened, a gzip file inside one
-    is. Raises `InvalidPayload` where it is damaged or encrypted, `LimitExceeded` past the bound.
+    is. Raises `InvalidPayload` where it is damaged or encrypted, `UnknownFormat` where it holds no file and
+    `LimitExceeded` past the bound.
     """
     data = document.data
     if data.startswith(_PARQUET):
@@ -127,10 +128,11 @@ def _members(document: Document, max_bytes: int) -> Iterator[Document] | None:
 def _within(
     document: Document, members: Iterator[tuple[str, IO[bytes]]], max_bytes: int
 ) -> Iterator[Document]:
-    left = max_bytes
+    left, count = max_bytes, 0
     try:
-        for count, (name, file) in enumerate(members):
-            if count == MAX_MEMBERS:
+        for name, file in members:
+            count += 1
+            if count > MAX_MEMBERS:
                 raise LimitExceeded(
                     source=document.name, reason=f"more than {MAX_MEMBERS} files in one archive"
                 )
@@ -153,6 +155,8 @@ def _within(
         NotImplementedError,  # zipfile's word for a compression it does not know
     ) as error:
         raise InvalidPayload(source=document.name, reason=f"a damaged archive: {error}") from None
+    if not count:
+        raise UnknownFormat(source=document.name, reason="an archive with no file in it")
 
 
 def _zip_members(document: Document) -> Iterator[tuple[str, IO[bytes]]]:
