@@ -79,14 +79,14 @@ class _Identity(TypedDict):
 class PostgresServer:
     """A server on a free port of 127.0.0.1, its data in a private folder that goes with it.
 
-    `durable` leaves PostgreSQL's own settings for crash safety as they are. Started already; `close` ends it,
-    and so does the end of this process.
+    `durable` leaves PostgreSQL's own settings for crash safety as they are, `segment_mib` is the size of its
+    log's files. Started already; `close` ends it, and so does the end of this process.
 
     Raises:
         RuntimeError: no binaries, or one of them failed; with its output.
     """
 
-    def __init__(self, binaries: Path | None = None, *, durable: bool = False) -> None:
+    def __init__(self, binaries: Path | None = None, *, durable: bool = False, segment_mib: int = 16) -> None:
         chosen = binaries or next(binary_folders(), None)
         if chosen is None:
             raise RuntimeError(_MISSING)
@@ -101,7 +101,7 @@ class PostgresServer:
             self._give(self.folder)
             self._binaries = self._reachable(chosen)
             self._password = secrets.token_hex(16)
-            self._initialise(_FAST if not durable else {})
+            self._initialise(_FAST if not durable else {}, segment_mib)
             self._undertaker = subprocess.Popen(
                 ["/bin/sh", "-c", _UNDERTAKER, "sh", self._binaries / "pg_ctl", self.folder],
                 stdin=subprocess.PIPE,
@@ -128,6 +128,16 @@ class PostgresServer:
     def port(self) -> int:
         """The same after a restart."""
         return self._port
+
+    @property
+    def process_id(self) -> int:
+        """Of the process that all of its sessions come from."""
+        return int((self._data / "postmaster.pid").read_text().split()[0])
+
+    @property
+    def user(self) -> str | None:
+        """Who it runs as, where that is not who we are."""
+        return self._user
 
     def start(self) -> None:
         """Returns when the server accepts connections."""
@@ -174,13 +184,14 @@ class PostgresServer:
             return copy / binaries.relative_to(package)
         return binaries
 
-    def _initialise(self, settings: dict[str, str]) -> None:
+    def _initialise(self, settings: dict[str, str], segment_mib: int) -> None:
         secret = self.folder / "password"
         secret.touch(mode=0o600)
         secret.write_text(self._password)
         self._give(secret)
         options = [f"--pgdata={self._data}", "--username=postgres", f"--pwfile={secret}"]
         options += ["--auth=scram-sha-256", "--encoding=UTF8", "--no-sync"]
+        options += [f"--wal-segsize={segment_mib}"]
         try:
             # People's order of text, where the binaries know it: a forgotten COLLATE "C" then shows.
             self._run("initdb", *options, "--locale=C", "--locale-provider=icu", "--icu-locale=en")

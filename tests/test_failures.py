@@ -18,6 +18,7 @@ from sqlalchemy.engine import make_url
 
 from jobs_for_tests import some_job
 from postgres_server import libpq_url
+from small_disk import small_disk
 from tuneledger import Archive
 from tuneledger.engine import open_engine
 from tuneledger.errors import (
@@ -315,6 +316,7 @@ SQLSTATES = {
     "42P01": SchemaBroken,
     "53100": DatabaseFull,
     "53200": DatabaseBusy,
+    "53400": DatabaseFull,
     "55006": DatabaseBusy,
     "55P03": DatabaseBusy,
     "57014": DatabaseBusy,
@@ -349,6 +351,23 @@ def test_sqlstates(postgres_url: str, administrator: psycopg.Connection) -> None
         assert stored(archive) == set()
         administrator.execute("DROP TRIGGER fail ON metrics")
         assert archive.save(some_job(steps=200)).added == 200
+
+
+def test_full_disk_of_the_server() -> None:
+    """A server whose disk is full takes nothing of a job, keeps what it had, and goes on with more room."""
+    with small_disk() as disk:
+        with Archive(disk.url) as archive:
+            archive.save(some_job("kept", 100))
+            with pytest.raises(DatabaseFull if disk.says_full else DatabaseError) as caught:
+                archive.save(some_job("large", 30_000))
+            assert not caught.value.retryable
+            assert stored(archive) == {"kept"}
+        disk.enlarge()
+        with Archive(disk.url) as archive:
+            assert archive.save(some_job("large", 30_000)).added == 30_000
+            with archive.read() as repository:
+                assert repository.job("kept") == some_job("kept", 100)
+            assert list(archive.verify()) == []
 
 
 def test_lock_that_is_kept(postgres_url: str, administrator: psycopg.Connection) -> None:

@@ -52,6 +52,7 @@ _BY_SQLSTATE: dict[str, type[TuneledgerError]] = {
     "42P01": SchemaBroken,  # no such table
     "53": DatabaseBusy,  # too many connections, out of memory
     "53100": DatabaseFull,
+    "53400": DatabaseFull,  # temp_file_limit
     "55006": DatabaseBusy,  # object in use
     "55P03": DatabaseBusy,  # lock not available in time
     "57014": DatabaseBusy,  # cancelled, as by statement_timeout
