@@ -170,6 +170,7 @@ def test_locations(location: Any, shown: str, schema: str | None) -> None:
         "postgresql://h/d?schema=pg_secret",
         "postgresql://h/d?schema=" + "s" * 64,
         "postgresql://h/d?schema=1secret",
+        "postgresql://h/d?schema=secret_a&schema=secret_b",
     ],
 )
 def test_what_leads_nowhere_is_refused_without_quoting_it(location: str) -> None:
@@ -177,6 +178,14 @@ def test_what_leads_nowhere_is_refused_without_quoting_it(location: str) -> None
     with pytest.raises(InvalidArgument) as caught:
         locate(location)
     assert "ecret" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_schema_is_named_once() -> None:
+    """Of two schemas in one URL neither is taken, nor the default, which nobody named; nor that for none."""
+    with pytest.raises(InvalidArgument, match=r"several schemas.*give \?schema= once"):
+        locate("postgresql://h/d?schema=a&schema=b")
+    with pytest.raises(InvalidArgument, match="a schema name is"):
+        locate("postgresql://h/d", "")
 
 
 def test_a_schema_belongs_to_postgresql() -> None:

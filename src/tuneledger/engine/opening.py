@@ -112,8 +112,10 @@ def locate(location: str | os.PathLike[str] | URL, schema: str | None = None) ->
             return _without_schema(URL.create("sqlite+pysqlite"), schema)
         return _located_file(url.database, schema)
     if backend in {"postgresql", "postgres"}:
-        asked = url.query.get("schema")
-        named = schema or (asked if isinstance(asked, str) else None) or DEFAULT_SCHEMA
+        asked = url.query.get("schema", DEFAULT_SCHEMA)
+        if not isinstance(asked, str):
+            raise InvalidArgument("the URL names several schemas; one archive is in one: give ?schema= once")
+        named = asked if schema is None else schema
         return Location(
             url.difference_update_query(["schema"]).set(drivername="postgresql+psycopg"), identifier(named)
         )
