@@ -221,6 +221,25 @@ def test_each_field_is_of_the_newest_payload_that_had_it(archive: Archive) -> No
     assert not archive.save(poll(6, suffix="four")).wrote
 
 
+@pytest.mark.parametrize("fields", [{}, {"finished_at": None}])
+def test_a_job_that_goes_on_keeps_its_last_end(archive: Archive, fields: dict[str, None]) -> None:
+    """Absent or null in a newer payload, the known end stays until another; `replace` takes it away."""
+    ended = poll(1, status="FAILED", finished_at=10)
+    again = poll(2, status="RUNNING", **fields)
+    for order in ((ended, again), (again, ended)):
+        for payload in order:
+            archive.save(payload)
+        assert loaded(archive) == poll(2, status="RUNNING", finished_at=10)
+        with archive.write() as repository:
+            repository.delete_job("j")
+    archive.save(ended)
+    archive.save(again)
+    archive.save(poll(3, status="SUCCESS", finished_at=30))
+    assert loaded(archive) == poll(3, status="SUCCESS", finished_at=30)
+    archive.save(again, on_conflict="replace")
+    assert loaded(archive).finished_at is None
+
+
 def test_a_final_status_wins_at_equal_revisions(archive: Archive) -> None:
     """Mistral's modified_at stands still while the status changes: SUCCESS is later than RUNNING."""
     archive.save(poll(1, step(1, loss=0.1), status="SUCCESS"))

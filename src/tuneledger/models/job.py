@@ -93,6 +93,7 @@ class Job(ArchivedModel):
     revision: Revision = 0
     """Which of two payloads of one job is newer: the larger. Drawn from the payload, never the clock."""
     finished_at: UnixSeconds | None = None
+    """The last end that is known. A job that went on since keeps it until it ends again: `status` tells."""
     fine_tuned_model: NameText | None = None
     trained_tokens: Tokens | None = None
     cost: FiniteNumber | None = None
