@@ -8,7 +8,7 @@ from sqlalchemy import text
 
 from schema_archives import catalog_of, contents, load, opened, revision_of
 from tuneledger import cli, schema
-from tuneledger.errors import SchemaEmpty, SchemaForeign
+from tuneledger.errors import SchemaAhead, SchemaEmpty, SchemaForeign
 from tuneledger.schema.plan import migration
 from tuneledger.schema.state import OURS
 
@@ -130,6 +130,19 @@ def test_drop_leaves_nothing_behind(empty_database_url: str) -> None:
         with pytest.raises(SchemaEmpty, match="nothing to drop"):
             schema.drop(engine)
         assert schema.upgrade(engine) == schema.head()
+
+
+def test_drop_leaves_what_is_newer(database_url: str) -> None:
+    """Of an archive ahead of this release we know only a part, which therefore stays with the rest."""
+    with opened(database_url) as engine:
+        prefix = "" if engine.dialect.name == "sqlite" else "tuneledger."
+        with engine.begin() as connection:
+            connection.execute(text(f"UPDATE {prefix}tuneledger_version SET version_num = '9999'"))
+        before = catalog_of(engine)
+        for refused in (schema.holdings, schema.drop):
+            with pytest.raises(SchemaAhead, match="pip install --upgrade"):
+                refused(engine)
+        assert catalog_of(engine) == before
 
 
 def test_drop_of_what_is_broken(database_url: str) -> None:

@@ -15,6 +15,7 @@
     ├── InvalidArgument (ValueError)     a call or an option that cannot be answered
     ├── ExtraMissing                     an optional part is not installed
     ├── DataLoss                         a downgrade would lose rows that nobody agreed to lose
+    ├── DependentObjects                 others built on what a change would drop
     ├── SourceRefused                    a provider's service said no
     ├── SchemaError                      the database is not ready; each names the mending command
     │   ├── SchemaEmpty
@@ -51,6 +52,7 @@ __all__ = [
     "DatabaseFull",
     "DatabaseReadOnly",
     "DatabaseUnavailable",
+    "DependentObjects",
     "DriverMissing",
     "ExtraMissing",
     "InvalidArgument",
@@ -74,6 +76,7 @@ __all__ = [
 
 _LONGEST_MESSAGE = 3_000
 _LONGEST_QUOTE = 120
+_MOST_LISTED = 20
 
 
 def shortened(text: object, limit: int = _LONGEST_QUOTE) -> str:
@@ -193,6 +196,24 @@ class DataLoss(TuneledgerError):
             f"downgrading {place} would lose rows: {listed}; nothing was changed "
             f"(back it up with `tuneledger backup`, then --accept-data-loss does it)"
         )
+
+
+class DependentObjects(TuneledgerError):
+    """Views or tables of others depend on what would be dropped; ``objects`` names them."""
+
+    objects: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, place: str, objects: tuple[str, ...]) -> DependentObjects:
+        """Name ``objects``, which depend on the archive at ``place``."""
+        listed = ", ".join(objects[:_MOST_LISTED])
+        more = f" and {len(objects) - _MOST_LISTED} more" if len(objects) > _MOST_LISTED else ""
+        error = cls(
+            f"others depend on the archive in {place}: {listed}{more}; nothing was changed "
+            f"(drop those yourself, then try again; after an upgrade they can be made anew)"
+        )
+        error.objects = objects
+        return error
 
 
 class SourceRefused(TuneledgerError):

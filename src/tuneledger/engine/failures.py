@@ -20,6 +20,7 @@ from tuneledger.errors import (
     DatabaseFull,
     DatabaseReadOnly,
     DatabaseUnavailable,
+    DependentObjects,
     InvalidArgument,
     PermissionDenied,
     SchemaBroken,
@@ -41,6 +42,7 @@ _BY_SQLSTATE: dict[str, type[TuneledgerError]] = {
     "25P03": DatabaseUnavailable,  # the server ends sessions that idle in a transaction
     "25P04": DatabaseBusy,  # transaction_timeout
     "28": PermissionDenied,  # invalid authorization
+    "2BP01": DependentObjects,
     "3D000": DatabaseUnavailable,  # no such database
     "3F000": SchemaBroken,  # no such schema
     "40": DatabaseBusy,  # serialisation failure, deadlock
@@ -95,6 +97,7 @@ _ADVICE: dict[type[TuneledgerError], str] = {
     DatabaseReadOnly: "the database can only be read here; check the file's permissions or the role",
     PermissionDenied: "the database role may not do that; `tuneledger db roles` names those that may",
     DatabaseDamaged: "no SQLite database, or a damaged one; `tuneledger verify` tells what is still whole",
+    DependentObjects: "others depend on what would be dropped, and nothing was; drop those first",
     SchemaBroken: "a table or a column is missing; `tuneledger db check` lists what differs",
     InvalidArgument: "a value that no database holds: a NUL character, half of a surrogate pair, or an "
     "integer beyond 63 bits",

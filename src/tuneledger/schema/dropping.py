@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from sqlalchemy import text
+
 from tuneledger.engine import READING, translated
 from tuneledger.errors import SchemaEmpty
 from tuneledger.schema.guarding import guarded, place_of
@@ -29,7 +31,11 @@ class Holdings:
 
 
 def holdings(engine: Engine) -> Holdings:
-    """Tell what `drop` would take away. Raises `SchemaEmpty` or `SchemaForeign` where nothing is ours."""
+    """Tell what `drop` would take away.
+
+    Raises `SchemaEmpty` or `SchemaForeign` where nothing is ours, and `SchemaAhead` where there may be more
+    than this release knows.
+    """
     with translated(), engine.connect().execution_options(**READING) as connection:
         return _held(connection, place_of(engine))
 
@@ -37,14 +43,17 @@ def holdings(engine: Engine) -> Holdings:
 def drop(engine: Engine) -> Holdings:
     """Drop our tables and views with all they hold; give what was dropped.
 
-    A PostgreSQL schema that is empty afterwards goes too. An SQLite file stays, as an empty database.
+    A PostgreSQL schema goes too if it is empty then and the role owns it. An SQLite file stays, as an empty
+    database. Raises `DependentObjects`, having dropped nothing, where others built on ours.
     """
     with guarded(engine) as connection:
         held = _held(connection, place_of(engine))
         for name in held.ours:
             connection.exec_driver_sql(f"DROP {'VIEW' if name in VIEWS else 'TABLE'} {name}")
-        if connection.dialect.name == "postgresql" and not held.others:
-            connection.exec_driver_sql(f"DROP SCHEMA {schema_name(connection)}")
+        if connection.dialect.name == "postgresql":
+            schema = schema_name(connection)
+            if connection.execute(text(_MAY_GO), {"schema": schema}).scalar_one():
+                connection.exec_driver_sql(f"DROP SCHEMA {schema}")
     if engine.dialect.name == "sqlite":
         with translated(), engine.connect() as connection:
             # Not in a transaction, which SQLAlchemy would begin: the pages it frees hold what was dropped.
@@ -52,11 +61,22 @@ def drop(engine: Engine) -> Holdings:
     return held
 
 
+# What is no table, a function or a type, is somebody's as well; default privileges go with their schema.
+_MAY_GO = """
+SELECT pg_has_role(n.nspowner, 'USAGE') AND NOT EXISTS (
+    SELECT 1 FROM pg_catalog.pg_depend AS d
+    WHERE d.refclassid = CAST('pg_catalog.pg_namespace' AS regclass) AND d.refobjid = n.oid
+      AND d.deptype = 'n'
+)
+FROM pg_catalog.pg_namespace AS n WHERE n.nspname = :schema
+"""
+
+
 def _held(connection: Connection, place: str) -> Holdings:
     found = status(connection)
     error = found.error(place)
-    if error and found.state is State.FOREIGN:
-        raise error
+    if error and found.state in {State.FOREIGN, State.AHEAD}:
+        raise error  # of a newer schema we know only a part
     there = relations(connection)
     if not there & OURS:
         raise SchemaEmpty(f"{place} holds no archive; there is nothing to drop")

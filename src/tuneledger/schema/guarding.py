@@ -16,7 +16,8 @@ from sqlalchemy import text
 
 from tuneledger.engine import MIGRATING, locate, schema_options, translated
 from tuneledger.engine.opening import DEFAULT_SCHEMA, schema_of
-from tuneledger.errors import DatabaseBusy, SchemaBroken
+from tuneledger.errors import DatabaseBusy, DependentObjects, SchemaBroken
+from tuneledger.schema.dependents import dependents_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,7 +34,8 @@ def guarded(engine: Engine) -> Iterator[Connection]:
     """Give the guarded connection in a transaction: committed at the end of the block, or all undone.
 
     Any engine will do, also one that `tuneledger.engine.open_engine` did not make. Raises `DatabaseBusy`
-    when others keep the lock for longer than the engine waits.
+    when others keep the lock for longer than the engine waits, and `DependentObjects` when what the block
+    drops is something that others on PostgreSQL built on.
     """
     place = place_of(engine)
     with translated(), engine.connect() as plain:
@@ -99,14 +101,18 @@ def _guarded_sqlite(connection: Connection, place: str) -> Iterator[None]:
 
 @contextmanager
 def _guarded_postgresql(connection: Connection, schema: str, place: str) -> Iterator[None]:
-    with connection.begin():
-        with _lock_awaited(place):
-            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": lock_key(schema)})
-        # The migrations name no schema: offline SQL and other places read the same.
-        connection.exec_driver_sql(f"SET LOCAL search_path TO {schema}")
-        # Of tables that were never analysed the planner fears the worst, and compiles what runs for a moment.
-        connection.exec_driver_sql("SET LOCAL jit = off")
-        yield
+    try:
+        with translated(), connection.begin():
+            with _lock_awaited(place):
+                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": lock_key(schema)})
+            # The migrations name no schema: offline SQL and other places read the same.
+            connection.exec_driver_sql(f"SET LOCAL search_path TO {schema}")
+            # Of tables that were never analysed the planner fears the worst, and compiles what runs for a
+            # moment.
+            connection.exec_driver_sql("SET LOCAL jit = off")
+            yield
+    except DependentObjects:
+        raise dependents_error(connection, schema, place) from None
 
 
 def lock_key(schema: str) -> int:
