@@ -11,11 +11,19 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.engine import make_url
+from sqlalchemy.pool import StaticPool
 
 import postgres_server
-from schema_archives import contents, load, opened, revision_of
+from schema_archives import catalog_of, contents, load, opened, revision_of
 from tuneledger import schema
-from tuneledger.errors import DataLoss, InvalidArgument, SchemaAhead, SchemaBroken, UnsuitableConnection
+from tuneledger.errors import (
+    DataLoss,
+    InvalidArgument,
+    SchemaAhead,
+    SchemaBroken,
+    TuneledgerError,
+    UnsuitableConnection,
+)
 
 ROOT = Path(__file__).parents[1]
 ALEMBIC = Path(sys.executable).parent / "alembic"
@@ -223,6 +231,34 @@ def test_a_migration_that_leaves_orphans_is_undone(sqlite_url: str, tmp_path: Pa
         assert revision_of(engine) == schema.head()
 
 
+def test_a_callers_engine_is_whole_or_nothing_too(empty_database_url: str, tmp_path: Path) -> None:
+    """A migration that breaks after its last statement undoes every revision before it, on any engine."""
+    scripts = scripts_with(tmp_path, recreate="auto", more='op.execute("INSERT INTO nowhere VALUES (1)")')
+    load(empty_database_url, "0001")
+    theirs = create_engine(empty_database_url)
+    with opened(empty_database_url) as engine:
+        before = contents(engine), catalog_of(engine), revision_of(engine)
+        with pytest.raises(TuneledgerError):
+            command.upgrade(configured(theirs, str(scripts)), "head")
+        assert (contents(engine), catalog_of(engine), revision_of(engine)) == before
+    theirs.dispose()
+
+
+def test_a_callers_engine_is_left_as_it_was(empty_sqlite_url: str) -> None:
+    """Its SQLite connections keep their transactions and their foreign keys, on or off, after a migration."""
+    theirs = create_engine(empty_sqlite_url, poolclass=StaticPool)
+    for foreign_keys in (0, 1):
+        with theirs.connect() as connection:
+            connection.exec_driver_sql(f"PRAGMA foreign_keys = {foreign_keys}")
+        command.upgrade(configured(theirs), "+1")
+        with theirs.connect() as connection:
+            assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar() == foreign_keys
+            connection.exec_driver_sql("INSERT INTO metric_names (name, canonical) VALUES ('n', 'n')")
+            connection.rollback()
+            assert connection.exec_driver_sql("SELECT count(*) FROM metric_names").scalar() == 0
+    theirs.dispose()
+
+
 def test_losses_are_told_by_the_callers_door_too(empty_database_url: str) -> None:
     """A caller accepts them by an attribute."""
     load(empty_database_url, "0001")
@@ -233,13 +269,38 @@ def test_losses_are_told_by_the_callers_door_too(empty_database_url: str) -> Non
         assert contents(engine) == {}
 
 
-def test_stamping_takes_no_step(empty_database_url: str) -> None:
-    """`alembic stamp` changes the version alone."""
-    load(empty_database_url, "0001")
+@pytest.mark.parametrize(
+    ("there", "stamped"), [("0001", "0002"), ("0003", "0001"), ("0002", "base"), ("0003", "head")]
+)
+def test_a_stamp_that_is_not_true_is_refused(empty_database_url: str, there: str, stamped: str) -> None:
+    """`alembic stamp` moves nothing, up or down: what is not there is not written down."""
+    load(empty_database_url, there)
     with opened(empty_database_url) as engine:
-        command.stamp(configured(engine), "0002")
+        before = contents(engine)
+        meant = schema.head() if stamped == "head" else stamped
+        with pytest.raises(InvalidArgument, match=rf"cannot be stamped {meant}: .*use upgrade or downgrade"):
+            command.stamp(configured(engine), stamped)
+        assert revision_of(engine) == there
+        assert contents(engine) == before
+        command.upgrade(configured(engine), "head")
+        assert revision_of(engine) == schema.head()
+
+
+@pytest.mark.parametrize("written", ["0001", "0003"])
+def test_a_stamp_that_is_true_mends_the_version(empty_database_url: str, written: str) -> None:
+    """Where somebody wrote a wrong revision down, a stamp of the right one, above or below, goes through."""
+    load(empty_database_url, "0002")
+    prefix = "" if empty_database_url.startswith("sqlite") else "tuneledger."
+    with opened(empty_database_url) as engine:
+        with engine.begin() as connection:
+            connection.execute(text(f"UPDATE {prefix}tuneledger_version SET version_num = '{written}'"))
+        before = contents(engine)
+        alembic("stamp", "0002", url=empty_database_url)
         assert revision_of(engine) == "0002"
-        assert schema.drift(engine)
+        assert contents(engine) == before
+        assert schema.drift(engine) == []
+        command.stamp(configured(engine), "0002")
+        assert schema.upgrade(engine) == schema.head()
 
 
 def test_the_alembic_command_tells_the_state_too(empty_database_url: str) -> None:

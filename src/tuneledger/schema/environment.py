@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Engine, MetaData, text
 
 from tuneledger.engine import locate, open_engine
-from tuneledger.errors import DataLoss, InvalidArgument, UnsuitableConnection
+from tuneledger.errors import DataLoss, InvalidArgument, UnsuitableConnection, shortened
 from tuneledger.schema.backup import back_up
+from tuneledger.schema.drift import catalog, differences, reference
 from tuneledger.schema.guarding import guarded, is_guarded, place_of
 from tuneledger.schema.offline import write_sql
+from tuneledger.schema.revisions import known
 from tuneledger.schema.state import State, status
 from tuneledger.tables import VERSION_TABLE, Base
 
@@ -110,13 +112,17 @@ def _make_ready(connection: Connection) -> None:
 
 def _look_at_steps(migration: Any, arguments: dict[str, Any]) -> None:
     """Look at the steps before the first is taken: what they would lose, and whether a backup comes first."""
+    from alembic.runtime.migration import StampStep
+
     # Alembic tells the steps to nobody beforehand, and arguments like -1 are steps to it alone.
     find_steps: Callable[[Any, Any], Any] = migration._migrations_fn  # noqa: SLF001 - see above
 
     def looked_at(heads: tuple[str, ...], _migration: Any) -> list[Any]:
         steps = list(find_steps(heads, migration))
         connection: Connection = migration.connection
-        if arguments.get("accept_data_loss", arguments.get("accept-data-loss")) not in {True, "yes"}:
+        if steps and isinstance(steps[-1], StampStep):
+            _refuse_untrue_stamp(connection, steps[-1].to_revisions)
+        elif arguments.get("accept_data_loss", arguments.get("accept-data-loss")) not in {True, "yes"}:
             _refuse_losses(connection, steps)
         path = locate(connection.engine.url).path
         if heads and steps and path is not None and arguments.get("backup") not in {False, "no"}:
@@ -126,6 +132,33 @@ def _look_at_steps(migration: Any, arguments: dict[str, Any]) -> None:
         return steps
 
     migration._migrations_fn = looked_at  # noqa: SLF001 - the same
+
+
+def _refuse_untrue_stamp(connection: Connection, revisions: tuple[str, ...]) -> None:
+    """Let ``alembic stamp`` write down what is, and nothing else: it moves no table and no row."""
+    stamped = " and ".join(revisions) or "base"
+    with _command_set_aside():
+        wanted = reference(connection.engine, known(stamped)) if revisions else {}
+    lines = differences(catalog(connection), wanted)
+    if lines:
+        raise InvalidArgument(
+            f"{place_of(connection.engine)} cannot be stamped {stamped}: in {len(lines)} places it is not "
+            f"what that revision makes ({shortened(lines[0])}); nothing was changed. To take it there, "
+            f"use upgrade or downgrade: stamp moves nothing"
+        )
+
+
+@contextmanager
+def _command_set_aside() -> Iterator[None]:
+    """Let one of Alembic's commands run inside another: which one runs is the content of two modules."""
+    from alembic import context, op
+
+    held = [(vars(module), dict(vars(module))) for module in (context, op)]
+    try:
+        yield
+    finally:
+        for now, before in held:
+            now.update(before)
 
 
 def _refuse_losses(connection: Connection, steps: list[Any]) -> None:
