@@ -99,10 +99,17 @@ def _guarded_sqlite(connection: Connection, place: str) -> Iterator[None]:
         driver.isolation_level = isolation_level
 
 
+# An engine that is not ours may know no limit, and who waits for a table keeps all others waiting behind it.
+_WAIT_NOT_FOR_EVER = text(
+    "SELECT set_config('lock_timeout', '30s', true) WHERE current_setting('lock_timeout') = '0'"
+)
+
+
 @contextmanager
 def _guarded_postgresql(connection: Connection, schema: str, place: str) -> Iterator[None]:
     try:
         with translated(), connection.begin():
+            connection.execute(_WAIT_NOT_FOR_EVER)
             with _lock_awaited(place):
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": lock_key(schema)})
             # The migrations name no schema: offline SQL and other places read the same.
