@@ -111,13 +111,33 @@ def test_no_room_for_a_backup(old: Old, monkeypatch: pytest.MonkeyPatch) -> None
     assert schema.upgrade(old.engine, backup=False) == schema.head()
 
 
-def test_a_backup_that_differs_stops_the_upgrade(old: Old, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One changed value in the copy is found, the copy is thrown away, and nothing is changed."""
+def test_the_log_needs_room_too(old: Old, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is in the file's log comes into the copy, and counts."""
+    with old.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE jobs SET model = 'other'")
+    free = old.path.stat().st_size + 2**20
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: shutil._ntuple_diskusage(free, 0, free))
+    with pytest.raises(DatabaseFull, match="--no-backup"):
+        schema.upgrade(old.engine)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE metrics SET value = value + 1e-9 WHERE step_number = 100 AND value > 0",
+        "DELETE FROM inputs",
+        "DROP VIEW points",
+    ],
+)
+def test_a_backup_that_differs_stops_the_upgrade(
+    old: Old, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    """One changed value or view in the copy is found, the copy is thrown away, and nothing is changed."""
 
     def damaged(source: Path, target: Path) -> None:
         copy_file(source, target)
         with sqlite3.connect(target) as copy:
-            copy.execute("UPDATE metrics SET value = value + 1e-9 WHERE step_number = 100 AND value > 0")
+            copy.execute(damage)
         copy.close()
 
     monkeypatch.setattr("tuneledger.schema.backup.copy_file", damaged)

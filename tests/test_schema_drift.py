@@ -75,10 +75,21 @@ def test_what_was_changed_is_named(engine: Engine, statement: str) -> None:
         ("ALTER TABLE jobs ALTER COLUMN provider DROP NOT NULL", "jobs: column provider"),
         ("ALTER TABLE jobs ALTER COLUMN status SET DEFAULT 'x'", "jobs: column status"),
         ("ALTER TABLE jobs ALTER COLUMN job_key DROP IDENTITY", "jobs: column job_key"),
+        ("ALTER TABLE events ALTER COLUMN occurrence TYPE bigint", "events: column occurrence"),
+        ("ALTER TABLE events ADD CONSTRAINT once UNIQUE (created_at)", "events: constraint once"),
+        ("ALTER TABLE events ADD CONSTRAINT ex EXCLUDE (created_at WITH =)", "events: constraint ex"),
+        (
+            "ALTER TABLE inputs DROP COLUMN size_bytes, ADD COLUMN size_bytes bigint NOT NULL",
+            "inputs: order of columns",
+        ),
+        (
+            "CREATE TRIGGER t BEFORE UPDATE ON jobs EXECUTE FUNCTION suppress_redundant_updates_trigger()",
+            "jobs: trigger t",
+        ),
     ],
 )
 def test_what_was_altered_on_postgresql(postgres_url: str, statement: str, part: str) -> None:
-    """CHECKs, keys, foreign keys, collations, NOT NULL, defaults and identities are compared."""
+    """CHECKs, keys, foreign keys, types, collations, NOT NULL, defaults, identities, triggers count."""
     with opened(postgres_url) as engine:
         run(engine, statement)
         found = schema.drift(engine)
@@ -107,11 +118,18 @@ def test_the_text_of_a_view_is_compared(engine: Engine) -> None:
         ("PRIMARY KEY (job_key, name_id, step_number)", "PRIMARY KEY (job_key)", "constraint pk_metrics"),
         ("value DOUBLE", "value DOUBLE DEFAULT 'a -- b' /* c */", "column value"),
         ("WITHOUT ROWID", "", "options"),
+        ("value DOUBLE, \n\tkind SMALLINT", "kind SMALLINT, \n\tvalue DOUBLE", "order of columns"),
     ],
 )
 def test_what_was_altered_on_sqlite(sqlite_url: str, old: str, new: str, part: str) -> None:
     """CHECKs, keys, columns and WITHOUT ROWID are compared by the statements that made the tables."""
-    with opened(sqlite_url) as engine:
+    found = drift_of_metrics(sqlite_url, old, new)
+    assert [line for line in found if line.startswith(f"table metrics: {part} is")], found
+
+
+def drift_of_metrics(url: str, old: str, new: str) -> list[str]:
+    """What is found where the table was made by another statement."""
+    with opened(url) as engine:
         with engine.connect() as connection:
             made = connection.execute(
                 text("SELECT sql FROM sqlite_master WHERE name = 'metrics'")
@@ -121,8 +139,13 @@ def test_what_was_altered_on_sqlite(sqlite_url: str, old: str, new: str, part: s
             run(engine, f"DROP VIEW {view}")
         run(engine, "DROP TABLE metrics")
         run(engine, made.replace(old, new))
-        found = schema.drift(engine)
-    assert [line for line in found if line.startswith(f"table metrics: {part} is")], found
+        return schema.drift(engine)
+
+
+def test_comments_and_space_are_no_difference(sqlite_url: str) -> None:
+    """How somebody wrote a table down is not what it is."""
+    found = drift_of_metrics(sqlite_url, "value DOUBLE,", "-- what\n value   DOUBLE /* it is */ ,")
+    assert not [line for line in found if line.startswith("table")], found
 
 
 def test_constraints_without_a_name_and_triggers_are_compared_too(sqlite_url: str) -> None:

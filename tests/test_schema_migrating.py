@@ -93,6 +93,17 @@ def test_a_downgrade_refuses_to_lose_rows(empty_database_url: str, engine: Engin
     assert schema.drift(engine) == []
 
 
+def test_labels_are_not_lost_either(empty_database_url: str, engine: Engine) -> None:
+    """What people put on jobs is told where it would go; what can be computed again is not."""
+    load(empty_database_url, REVISIONS[-1])
+    with Archive(empty_database_url) as archive, archive.write() as repository:
+        repository.label("run-2", add=["kept"])
+    with pytest.raises(DataLoss, match="would lose rows: 1 of job_labels; nothing was changed") as refused:
+        schema.downgrade(engine, "0001")
+    assert refused.value.rows == {"job_labels": 1}
+    assert schema.downgrade(engine, "0001", accept_data_loss=True) == "0001"
+
+
 def test_an_empty_archive_has_nothing_to_lose(engine: Engine) -> None:
     """Without rows a downgrade to nothing needs no leave."""
     schema.upgrade(engine)

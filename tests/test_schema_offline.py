@@ -8,6 +8,7 @@ from schema_archives import catalog_of, contents, load, opened, revision_of, run
 from test_schema_doors import alembic, run_alembic
 from tuneledger import schema
 from tuneledger.errors import InvalidArgument
+from tuneledger.schema import guarded
 
 REVISIONS = schema.revisions()
 
@@ -97,6 +98,20 @@ def test_a_text_that_breaks_off_changes_nothing(empty_database_url: str) -> None
         assert (catalog_of(engine), contents(engine)) == before
 
 
+def test_the_text_waits_for_its_turn(empty_database_url: str) -> None:
+    """While somebody migrates the text does nothing; how long it waits is the shell's affair."""
+    wait = "" if dialect_of(empty_database_url) == "sqlite" else "SET lock_timeout = 200;\n"
+    with opened(empty_database_url) as engine:
+        with guarded(engine):
+            ended = run_shell(
+                empty_database_url, wait + schema.sql(dialect_of(empty_database_url)), check=False
+            )
+            assert ended.returncode
+            assert "lock" in ended.stderr
+        assert catalog_of(engine) == {}
+    run_shell(empty_database_url, wait + schema.sql(dialect_of(empty_database_url)))
+
+
 def test_orphans_stop_the_text(empty_sqlite_url: str) -> None:
     """SQLite's foreign keys are off while it runs, and looked at before it commits."""
     load(empty_sqlite_url, "0001")
@@ -105,9 +120,11 @@ def test_orphans_stop_the_text(empty_sqlite_url: str) -> None:
     )
     with opened(empty_sqlite_url) as engine:
         before = contents(engine)
-        ended = run_shell(empty_sqlite_url, broken, check=False)
-        assert "every_row_has_its_job" in ended.stderr
-        assert contents(engine) == before
+        # Also in a shell that has them on, where the rows would go and the check find nothing.
+        for settings in ("", "PRAGMA foreign_keys = ON;\n"):
+            ended = run_shell(empty_sqlite_url, settings + broken, check=False)
+            assert "every_row_has_its_job" in ended.stderr
+            assert contents(engine) == before
 
 
 @pytest.mark.parametrize(
