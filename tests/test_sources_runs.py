@@ -254,7 +254,7 @@ def test_what_is_not_openai_s_is_refused(content: object, reason: str) -> None:
 
 def test_another_job_than_the_one_asked_for_is_refused() -> None:
     """`--job-id` names the job of what does not name it, and checks what does."""
-    with pytest.raises(InvalidPayload, match="not of the one asked for"):
+    with pytest.raises(InvalidPayload, match="not the job id that was asked for"):
         read("openai", document("job.json", openai_job()), job_id="mine")
     with pytest.raises(InvalidPayload, match="not the job id that was asked for"):
         read("tuneledger", document("job.json", own_job([1])), job_id="mine")

@@ -105,7 +105,9 @@ class Archive:
         else:
             self.location = location if isinstance(location, Location) else locate(location, schema)
             if read_only and self.location.path is not None and not self.location.path.exists():
-                raise DatabaseUnavailable(f"there is no archive at {self.location}")
+                raise DatabaseUnavailable(
+                    f"there is no archive at {self.location}; without read_only it would be made"
+                )
             self.engine = open_engine(
                 self.location,
                 read_only=read_only,
@@ -170,7 +172,9 @@ class Archive:
     @contextmanager
     def _writing(self) -> Iterator[Session]:
         if self.read_only and not self._is_ours:
-            raise DatabaseReadOnly(f"{self.location} was opened to read only")
+            raise DatabaseReadOnly(
+                f"{self.location} was opened to read only; open it without read_only to write"
+            )
         with (
             translated(),
             Session(self.engine.execution_options(**WRITING)) as session,

@@ -32,7 +32,10 @@ def application(location: Location) -> Any:
     """
     path = location.path
     if path is None or not path.is_file():
-        raise InvalidArgument(f"Datasette serves SQLite files, and {location} is none")
+        raise InvalidArgument(
+            f"Datasette serves SQLite files, and {location} is none; `tuneledger dashboard` serves "
+            f"PostgreSQL, too"
+        )
     try:
         app, database = import_module("datasette.app"), import_module("datasette.database")
         import_module("datasette_dashboards")

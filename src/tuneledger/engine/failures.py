@@ -93,7 +93,7 @@ _ADVICE: dict[type[TuneledgerError], str] = {
     "database's name, user and password, that the server runs and that the folder exists, then try again",
     DatabaseBusy: "others hold a lock that this needs, or the server is overloaded; try again",
     DatabaseFull: "no space is left for the database, or a quota or the disk refuses to let it grow; nothing "
-    "of the transaction was written",
+    "of the transaction was written: make room, then repeat it",
     DatabaseReadOnly: "the database can only be read here; check the file's permissions or the role",
     PermissionDenied: "the database role may not do that; `tuneledger db roles` names those that may",
     DatabaseDamaged: "no SQLite database, or a damaged one; `tuneledger verify` tells what is still whole",
@@ -101,7 +101,8 @@ _ADVICE: dict[type[TuneledgerError], str] = {
     SchemaBroken: "a table or a column is missing; `tuneledger db check` lists what differs",
     InvalidArgument: "a value that no database holds: a NUL character, half of a surrogate pair, or an "
     "integer beyond 63 bits",
-    DatabaseError: "the database refused the statement",
+    DatabaseError: "the database refused the statement; `tuneledger db check` and `tuneledger verify` tell "
+    "whether the archive is whole",
 }
 
 

@@ -147,7 +147,7 @@ def check_suitable(connection: Connection, *, write: bool) -> None:
     query = "SELECT current_setting('transaction_isolation'), current_setting('transaction_read_only')"
     level, read_only = connection.exec_driver_sql(query).one()
     if write and read_only == "on":
-        raise DatabaseReadOnly("this transaction was opened to read only")
+        raise DatabaseReadOnly("this transaction was opened to read only; a save needs one that may write")
     if write and level != "read committed":
         raise UnsuitableConnection(
             f"this transaction is {level}; a save needs READ COMMITTED, or it works on a snapshot older "

@@ -123,7 +123,7 @@ class JobQueries(CheckpointQueries):
         ``next_page``: pages neither skip nor repeat a job while others are archived.
         """
         if limit < 1:
-            raise InvalidArgument("limit is at least 1")
+            raise InvalidArgument(f"limit is at least 1, not {limit}")
         limit = min(limit, _LARGEST_PAGE)
         statement = narrowed(_SUMMARY, **filters)
         if page is not None:

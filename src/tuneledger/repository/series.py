@@ -136,7 +136,7 @@ class SeriesQueries(Scope):
         lost; what is no number is left out then.
         """
         if points is not None and points < _FEWEST_POINTS:
-            raise InvalidArgument(f"points is at least {_FEWEST_POINTS}")
+            raise InvalidArgument(f"points is at least {_FEWEST_POINTS}, not {points}")
         keys = self._job_keys(job_ids)
         series = self._series_of(keys.values(), metric)
         first, last = _bounds(first_step, last_step)

@@ -92,7 +92,7 @@ def _guarded_sqlite(connection: Connection, place: str) -> Iterator[None]:
                 tables = ", ".join(sorted({row[0] for row in broken}))
                 raise SchemaBroken(
                     f"the migration would leave rows without their job in {place}: {tables}; "
-                    f"nothing was changed"
+                    f"nothing was changed (`tuneledger verify` names them)"
                 )
     finally:
         driver.execute(f"PRAGMA foreign_keys = {foreign_keys}")

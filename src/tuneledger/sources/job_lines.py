@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tuneledger import json_text
 from tuneledger.errors import InvalidPayload
 from tuneledger.models import NOT_EVALUATED, Job, Placeholder, validated
-from tuneledger.sources.source import Document, Hints, Source, exported_as_is
+from tuneledger.sources.source import OTHER_JOB, Document, Hints, Source, exported_as_is
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,11 +46,13 @@ def _read(document: Document, hints: Hints) -> Iterator[Job]:
 def _job(line: bytes, position: str, source: str, hints: Hints) -> Job:
     fields: Any = json_text.parse(line, source=source)
     if not isinstance(fields, dict) or fields.pop("tuneledger", None) != _VERSION:
-        raise InvalidPayload(source=source, position=position, reason="is no job line of this release")
-    if hints.job_id is not None and fields.get("job_id") != hints.job_id:
         raise InvalidPayload(
-            source=source, position=position, field="job_id", reason="is not the job id that was asked for"
+            source=source,
+            position=position,
+            reason="is no job line of this release; `pip install --upgrade tuneledger` may read it",
         )
+    if hints.job_id is not None and fields.get("job_id") != hints.job_id:
+        raise InvalidPayload(source=source, position=position, field="job_id", reason=OTHER_JOB)
     placeholders = fields.pop("not_evaluated", {})
     try:
         marked = {(step, name) for name, steps in placeholders.items() for step in steps}

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from tuneledger.errors import InvalidPayload
 from tuneledger.models import NOT_EVALUATED, Job, is_final, validated
 from tuneledger.models.reading import plain
-from tuneledger.sources.source import Document, Hints, Source, checkpoint_object, event_object
+from tuneledger.sources.source import OTHER_JOB, Document, Hints, Source, checkpoint_object, event_object
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,9 +64,7 @@ def _job(payload: Any, source: str, position: str, job_id: str | None) -> Job:
     if "id" not in payload:
         raise InvalidPayload(source=source, position=position, field="id", reason="is required, but absent")
     if job_id is not None and job_id != payload["id"]:
-        raise InvalidPayload(
-            source=source, position=position, field="id", reason="is not the job id that was asked for"
-        )
+        raise InvalidPayload(source=source, position=position, field="id", reason=OTHER_JOB)
     document = {
         name: [] if name in ("checkpoints", "events") and isinstance(value, list) else value
         for name, value in payload.items()

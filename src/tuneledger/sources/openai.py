@@ -20,7 +20,15 @@ from typing import TYPE_CHECKING, Any
 from tuneledger.errors import InvalidPayload
 from tuneledger.models import Job, is_final, validated
 from tuneledger.sources.delimited import header, table
-from tuneledger.sources.source import Document, Hints, Source, checkpoint_object, event_object, local_job_id
+from tuneledger.sources.source import (
+    OTHER_JOB,
+    Document,
+    Hints,
+    Source,
+    checkpoint_object,
+    event_object,
+    local_job_id,
+)
 from tuneledger.sources.steps import checkpoints_of_rows, one_a_step
 
 if TYPE_CHECKING:
@@ -200,7 +208,7 @@ def _joined(documents: Sequence[Document], hints: Hints) -> Iterator[tuple[Job, 
         if hints.job_id is not None and named.keys() - {hints.job_id}:
             raise InvalidPayload(
                 source=document.name,
-                reason=f"it is of job {min(named.keys() - {hints.job_id})!r}, not of the one asked for",
+                reason=f"of job {min(named.keys() - {hints.job_id})!r}: {OTHER_JOB}",
             )
         for job_id, run in named.items():
             runs.setdefault(job_id, _Run()).take(run)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tuneledger.errors import InvalidPayload
 from tuneledger.models import Job, validated
-from tuneledger.sources.source import Document, Hints, Source, exported_as_is
+from tuneledger.sources.source import OTHER_JOB, Document, Hints, Source, exported_as_is
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,7 +41,7 @@ def _read(document: Document, hints: Hints) -> Iterator[Job]:
                 source=document.name,
                 position=position,
                 field="job_id",
-                reason="is not the job id that was asked for",
+                reason=OTHER_JOB,
             )
         yield validated(Job, item, source=document.name, position=position)
 

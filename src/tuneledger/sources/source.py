@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tuneledger.models import CheckpointOut, Event, Job
 
 __all__ = [
+    "OTHER_JOB",
     "Document",
     "Hints",
     "Source",
@@ -25,6 +26,9 @@ __all__ = [
     "exported_as_is",
     "local_job_id",
 ]
+
+OTHER_JOB = "is not the job id that was asked for; without --job-id the input goes by its own"
+"""Why an input that names its job is refused where another was asked for."""
 
 _CHECKPOINT_FOLDER = re.compile(r"checkpoint-\d+")
 _LONGEST_FIRST_LINE = 2**16

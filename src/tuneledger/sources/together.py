@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuneledger.errors import InvalidPayload
 from tuneledger.models import Job, is_final, validated
-from tuneledger.sources.source import Document, Hints, Source, event_object
+from tuneledger.sources.source import OTHER_JOB, Document, Hints, Source, event_object
 from tuneledger.sources.steps import one_a_step, rows_of
 from tuneledger.sources.times import unix_seconds
 
@@ -144,9 +144,7 @@ def _read(document: Document, hints: Hints) -> Iterator[Job]:
         position = f"[{index}]" if isinstance(value, list) else ""
         made = job(item, source=document.name, position=position)
         if hints.job_id is not None and made.job_id != hints.job_id:
-            raise InvalidPayload(
-                source=document.name, position=position, reason="it is not the job that was asked for"
-            )
+            raise InvalidPayload(source=document.name, position=position, reason=OTHER_JOB)
         yield made
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tuneledger.errors import InvalidPayload
 from tuneledger.models import NOT_EVALUATED, Job, Placeholder, validated
-from tuneledger.sources.source import Document, Hints, Source, exported_as_is
+from tuneledger.sources.source import OTHER_JOB, Document, Hints, Source, exported_as_is
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -68,9 +68,7 @@ def _read(document: Document, hints: Hints) -> Iterator[Job]:
     numbered = ((row, f"line {rows.line_num}") for row in rows)
     for (job_id, provider), of_job in groupby(numbered, lambda item: tuple(item[0][:2])):
         if hints.job_id is not None and hints.job_id != job_id.removeprefix("'"):
-            raise InvalidPayload(
-                source=document.name, field="job_id", reason="is not the job id that was asked for"
-            )
+            raise InvalidPayload(source=document.name, field="job_id", reason=OTHER_JOB)
         fields = {
             "job_id": job_id.removeprefix("'"),
             "provider": provider.removeprefix("'"),

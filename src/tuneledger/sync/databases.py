@@ -94,7 +94,8 @@ def _mlflow_runs(connection: Connection, outcome: Outcome, job_id: str | None) -
     columns = {column["name"] for column in inspect(connection).get_columns("metrics")}
     if "step" not in columns:
         raise InvalidPayload(
-            source=outcome.name, reason="its schema is older than MLflow 1.0: metrics have no step"
+            source=outcome.name,
+            reason="its schema is older than MLflow 1.0, metrics have no step; `mlflow db upgrade` helps",
         )
     nan = "is_nan" if "is_nan" in columns else "0"
     experiments = {

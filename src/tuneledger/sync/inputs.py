@@ -134,7 +134,8 @@ def _within(
             count += 1
             if count > MAX_MEMBERS:
                 raise LimitExceeded(
-                    source=document.name, reason=f"more than {MAX_MEMBERS} files in one archive"
+                    source=document.name,
+                    reason=f"more than {MAX_MEMBERS} files in one archive; unpack it and name the folder",
                 )
             full_name = f"{document.name}/{name}"
             path = None if document.path is None else f"{document.path}/{name}"
