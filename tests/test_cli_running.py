@@ -4,6 +4,7 @@ import io
 import logging
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
 from tuneledger import Archive, CheckpointOut, Job, MetricOut, archive, cli
-from tuneledger.cli import exit_codes
+from tuneledger.cli import completing, exit_codes
 from tuneledger.errors import (
     DatabaseBusy,
     InvalidPayload,
@@ -23,6 +25,7 @@ from tuneledger.errors import (
     SourceRefused,
     TuneledgerError,
 )
+from tuneledger.testing import checkpoint, job
 
 TUNELEDGER = Path(sys.executable).with_name("tuneledger")
 EXAMPLES = Path(__file__).parents[1] / "src/tuneledger/examples"
@@ -289,6 +292,62 @@ def test_bash_completes_commands_and_options(bash_completion: Callable[[str], li
     assert bash_completion("tuneledger che") == ["checkpoints"]
     assert "upgrade" in bash_completion("tuneledger db up")
     assert bash_completion("tuneledger best --go") == ["--goal"]
+
+
+@pytest.fixture
+def two_jobs(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user's archive holds two jobs, of which one has two metrics."""
+    monkeypatch.setenv("TUNELEDGER_DATABASE_URL", sqlite_url)
+    with Archive(sqlite_url) as archive:
+        archive.save(job("gentle-run", checkpoints=[checkpoint(1, {"train_loss": 1.0, "valid_loss": 2.0})]))
+        archive.save(job("gentle-other"))
+
+
+@pytest.mark.usefixtures("two_jobs")
+def test_bash_completes_out_of_the_archive(bash_completion: Callable[[str], list[str]]) -> None:
+    """Jobs are completed by their ids, metrics by those of the jobs before; an archive away gives none."""
+    assert bash_completion("tuneledger show gentle-r") == ["gentle-run"]
+    assert bash_completion("tuneledger show gentle") == ["gentle-other", "gentle-run"]
+    assert bash_completion("tuneledger plot gentle-run --metric v") == ["valid_loss"]
+    assert bash_completion("tuneledger show --db nowhere.db gentle") == []
+
+
+@pytest.mark.usefixtures("two_jobs")
+def test_what_completion_answers() -> None:
+    """Of no letter yet the newest jobs are given, and a metric may follow a job where it comes last."""
+    found = typer.main.get_command(cli.app)
+    best = typer.Context(found, info_name="tuneledger")
+    best.params = {"jobs": (), "metric": "gentle-run"}
+    assert set(completing.job_ids(best, "")) == {"gentle-run", "gentle-other"}
+    assert completing.jobs_and_metrics(best, "t") == ["train_loss"]
+    assert completing.metric_names(best, "") == []
+    best.params = {"job": "gentle-run"}
+    assert completing.metric_names(best, "") == ["train_loss", "valid_loss"]
+
+
+@pytest.mark.usefixtures("two_jobs")
+def test_zsh_completes() -> None:
+    """The script for zsh is valid there, and completes a command and a job."""
+    program = """
+        script=$(_TUNELEDGER_COMPLETE=source_zsh tuneledger)
+        compdef() { print "$@" }
+        _arguments() { print -r -- "$@" }
+        eval "$script"
+        words=(tuneledger che) CURRENT=2; _tuneledger_completion
+        words=(tuneledger show gentle-r) CURRENT=3; _tuneledger_completion
+    """
+    environment = os.environ | {"PATH": f"{TUNELEDGER.parent}:{os.environ['PATH']}"}
+    ended = subprocess.run(
+        [shutil.which("zsh") or "zsh", "-f", "-c", program],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    said, command, job_id = ended.stdout.splitlines()
+    assert (said, ended.stderr) == ("_tuneledger_completion tuneledger", "")
+    assert '"checkpoints"' in command
+    assert '"gentle-run"' in job_id
 
 
 def test_show_completion() -> None:

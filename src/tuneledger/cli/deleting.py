@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from tuneledger.cli import exit_codes
+from tuneledger.cli.completing import job_ids
 from tuneledger.cli.options import Db, Schema, Yes, confirmed, log, open_archive
 
 app = typer.Typer()
@@ -14,7 +15,10 @@ app = typer.Typer()
 
 @app.command()
 def delete(
-    jobs: Annotated[list[str], typer.Argument(metavar="JOB", help="Ids, or beginnings that are unique.")],
+    jobs: Annotated[
+        list[str],
+        typer.Argument(metavar="JOB", help="Ids, or beginnings that are unique.", autocompletion=job_ids),
+    ],
     *,
     yes: Yes = False,
     db: Db = None,

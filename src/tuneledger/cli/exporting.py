@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from tuneledger.cli.completing import job_ids
 from tuneledger.cli.options import Db, Schema, log, open_archive
 from tuneledger.errors import InvalidArgument
 
@@ -38,7 +39,8 @@ class Shape(enum.StrEnum):
 @app.command()
 def export(
     jobs: Annotated[
-        list[str] | None, typer.Argument(metavar="JOB", help="Ids, or beginnings that are unique.")
+        list[str] | None,
+        typer.Argument(metavar="JOB", help="Ids, or beginnings that are unique.", autocompletion=job_ids),
     ] = None,
     *,
     everything: Annotated[bool, typer.Option("--all", help="Every job of the archive.")] = False,

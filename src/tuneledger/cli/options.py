@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 
+from tuneledger.cli.completing import metric_names
 from tuneledger.errors import DatabaseUnavailable, InvalidArgument
 
 if TYPE_CHECKING:
@@ -75,7 +76,12 @@ CreatedTo = Annotated[str | None, typer.Option(metavar="TIME", help="Created the
 ConflictMode = Literal["merge", "keep", "error", "replace"]
 """The values of `tuneledger.OnConflict`, which would bring SQLAlchemy with it."""
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")]
-Metric = Annotated[str, typer.Argument(metavar="METRIC", help="A metric's name, as `show` lists them.")]
+Metric = Annotated[
+    str,
+    typer.Argument(
+        metavar="METRIC", help="A metric's name, as `show` lists them.", autocompletion=metric_names
+    ),
+]
 
 
 def location(db: str | None, schema: str | None, *, note: bool = True, create: bool = False) -> Location:

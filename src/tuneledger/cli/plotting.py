@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from tuneledger.cli.completing import job_ids, metric_names
 from tuneledger.cli.options import AsCsv, AsJson, Db, Schema, log, open_archive
 from tuneledger.errors import InvalidArgument
 
@@ -17,8 +18,16 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-Jobs = Annotated[list[str], typer.Argument(metavar="JOB", help="Ids, or beginnings that are unique.")]
-OfMetric = Annotated[str, typer.Option("--metric", "-m", metavar="METRIC", help="As `show` lists them.")]
+Jobs = Annotated[
+    list[str],
+    typer.Argument(metavar="JOB", help="Ids, or beginnings that are unique.", autocompletion=job_ids),
+]
+OfMetric = Annotated[
+    str,
+    typer.Option(
+        "--metric", "-m", metavar="METRIC", help="As `show` lists them.", autocompletion=metric_names
+    ),
+]
 FirstStep = Annotated[int | None, typer.Option("--from", metavar="STEP", help="The first step, inclusive.")]
 LastStep = Annotated[int | None, typer.Option("--to", metavar="STEP", help="The last step, inclusive.")]
 Log = Annotated[bool, typer.Option("--log", help="A logarithmic scale of values.")]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from tuneledger.cli import exit_codes
+from tuneledger.cli.completing import job_ids, jobs_and_metrics, metric_names
 from tuneledger.cli.options import (
     AsCsv,
     AsJson,
@@ -32,9 +33,12 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="A job's id, or its beginning if unique.")]
+JobArgument = Annotated[
+    str, typer.Argument(metavar="JOB", help="A job's id, or its beginning if unique.", autocompletion=job_ids)
+]
 JobArguments = Annotated[
-    list[str] | None, typer.Argument(metavar="JOB", help="Ids, or beginnings that are unique.")
+    list[str] | None,
+    typer.Argument(metavar="JOB", help="Ids, or beginnings that are unique.", autocompletion=job_ids),
 ]
 
 _LARGEST_PAGE = 100_000
@@ -139,7 +143,13 @@ def checkpoints(
     ] = None,
     metrics: Annotated[
         list[str] | None,
-        typer.Option("--metric", "-m", metavar="METRIC", help="Only this one; may be repeated."),
+        typer.Option(
+            "--metric",
+            "-m",
+            metavar="METRIC",
+            help="Only this one; may be repeated.",
+            autocompletion=metric_names,
+        ),
     ] = None,
     newest_first: Annotated[bool, typer.Option("--newest-first", help="The highest step first.")] = False,
     limit: Annotated[int | None, typer.Option(min=1, max=_LARGEST_LIMIT, help="At most so many.")] = None,
@@ -210,7 +220,12 @@ def _checkpoint_cells(checkpoint: CheckpointOut, names: Sequence[str]) -> list[s
 @app.command()
 def best(
     *,
-    jobs: JobArguments = None,
+    jobs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="JOB", help="Ids, or beginnings that are unique.", autocompletion=jobs_and_metrics
+        ),
+    ] = None,
     metric: Metric,
     goal: Annotated[
         Literal["min", "max"], typer.Option(help="The lowest value wins, or the highest.")

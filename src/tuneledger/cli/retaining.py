@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tuneledger.cli import exit_codes
+from tuneledger.cli.completing import job_ids
 from tuneledger.cli.options import AsJson, Db, Schema, Yes, confirmed, log, open_archive, unix_seconds
 from tuneledger.errors import InvalidArgument
 
@@ -23,7 +24,10 @@ _SECONDS_A_DAY = 86_400
 
 @app.command()
 def label(
-    job: Annotated[str, typer.Argument(metavar="JOB", help="A job's id, or its beginning if unique.")],
+    job: Annotated[
+        str,
+        typer.Argument(metavar="JOB", help="A job's id, or its beginning if unique.", autocompletion=job_ids),
+    ],
     *,
     add: Annotated[
         list[str] | None, typer.Option("--add", metavar="LABEL", help="Put it on; repeatable.")
@@ -54,7 +58,10 @@ def label(
 
 @app.command()
 def pin(
-    jobs: Annotated[list[str], typer.Argument(metavar="JOB", help="Ids, or beginnings that are unique.")],
+    jobs: Annotated[
+        list[str],
+        typer.Argument(metavar="JOB", help="Ids, or beginnings that are unique.", autocompletion=job_ids),
+    ],
     *,
     undo: Annotated[bool, typer.Option("--undo", help="Let them be pruned again.")] = False,
     db: Db = None,
