@@ -1,4 +1,4 @@
-# Sourced by the other scripts: `set_up demo` or `set_up develop` makes .venv in the checkout, or brings it up to date,
+# Sourced by the other scripts: `set_up demo`, `set_up develop` or `set_up release` makes .venv in the checkout, or brings it up to date,
 # and puts it first on the PATH.
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -7,6 +7,8 @@ set_up() {
     local wanted=$1 target=. python=${PYTHON:-python3} stamp
     if [[ $wanted == develop ]]; then
         target='.[postgres,test,check]'
+    elif [[ $wanted == release ]]; then
+        target='.[release]'
     fi
 
     "$python" - <<'PYTHON' || { echo "tuneledger needs Python 3.11 or newer; name one by PYTHON=..." >&2; exit 1; }

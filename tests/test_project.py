@@ -139,6 +139,48 @@ def test_sdist_builds_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.xdist_group("packaging")
+def test_release_refuses_strays(wheel: Path, tmp_path: Path) -> None:
+    """`scripts/release` lists what both packages hold, and takes none with a file too many or too few."""
+    tree = _copy_of_tree(tmp_path)
+    tracked = [path.relative_to(tree).as_posix() for path in tree.rglob("*") if path.is_file()]
+    sdist = _build("sdist", tree)
+    copied = shutil.copy(wheel, tmp_path / wheel.name)
+
+    def looked(files: list[str]) -> tuple[int, str]:
+        ended = subprocess.run(
+            [sys.executable, ROOT / "scripts/_release.py", "contents", copied, sdist],
+            input="\n".join(files), capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert "  tuneledger/migrations/env.py" in ended.stdout.splitlines()
+        return ended.returncode, ended.stderr
+
+    assert looked(tracked) == (0, "\n")
+    code, said = looked([*tracked, "src/tuneledger/forgotten.py"])
+    assert code == 1
+    assert said.splitlines() == [
+        f"{wheel.name}: missing: tuneledger/forgotten.py",
+        f"{sdist.name}: missing: src/tuneledger/forgotten.py",
+    ]
+    with zipfile.ZipFile(copied, "a") as packed:
+        packed.writestr("tuneledger/notes.txt", "")
+    assert looked(tracked) == (1, f"{wheel.name}: stray: tuneledger/notes.txt\n")
+
+
+@pytest.mark.parametrize("url", ["https://example.org/us", None])
+def test_release_s_readme_has_no_relative_link(url: str | None, tmp_path: Path) -> None:
+    """README on PyPI leads to the repository where its URL is known, and nowhere where it is not."""
+    readme = tmp_path / "README.md"
+    shutil.copy(ROOT / "README.md", readme)
+    run(sys.executable, ROOT / "scripts/_release.py", "readme", readme, *([url] if url else []), cwd=tmp_path)
+    text = readme.read_text()
+    assert "](docs/" not in text
+    assert "](SECURITY.md)" not in text
+    assert ("](https://example.org/us/raw/HEAD/docs/pictures/dashboard-sqlite.png)" in text) == bool(url)
+    assert ("[Security](https://example.org/us/blob/HEAD/SECURITY.md)" in text) == bool(url)
+    assert "Security" in text
+
+
+@pytest.mark.xdist_group("packaging")
 @pytest.mark.parametrize("installed", ["wheel", "editable"])
 def test_installed_command_works_from_any_folder(
     installed: str, request: pytest.FixtureRequest, tmp_path: Path
