@@ -89,11 +89,11 @@ def free_port() -> int:
 
 
 @contextmanager
-def served(*arguments: str, ready: str) -> Iterator[str]:
-    """Runs `tuneledger ARGUMENTS --port PORT` until the block ends; gives its URL once ``ready`` answers."""
+def served(*arguments: str, ready: str, program: str = "tuneledger") -> Iterator[str]:
+    """Runs `PROGRAM ARGUMENTS --port PORT` until the block ends; gives its URL once ``ready`` answers."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    command = [str(Path(sys.executable).with_name("tuneledger")), *arguments, "--port", str(port)]
+    command = [str(Path(sys.executable).with_name(program)), *arguments, "--port", str(port)]
     # NiceGUI behaves otherwise where it finds itself under test.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     with subprocess.Popen(

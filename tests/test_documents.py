@@ -1,5 +1,6 @@
-"""README.md and docs/command-line.md are true: their examples run, every command and option is in them."""
+"""README.md and the pages in docs/ are true: their examples run, every command and option is in them."""
 
+import json
 import os
 import re
 import shutil
@@ -7,24 +8,32 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
+import psycopg
 import pytest
-import typer
+import yaml
+from psycopg import sql
+from sqlalchemy.engine import make_url
 
-from tuneledger import cli
+from commands import leaves
+from documents import ROOT, Reader, blocks
+from postgres_server import libpq_url
+from provider_server import provider_server
+from source_records import (
+    log_rows,
+    mistral_job,
+    openai_checkpoint,
+    openai_event,
+    openai_job,
+    page,
+    trainer_state,
+)
+from test_sync_databases import mlflow_database
 from tuneledger.cli import exit_codes
+from tuneledger.engine.roles import ROLES
 
-ROOT = Path(__file__).parents[1]
 README, COMMANDS = (ROOT / "README.md").read_text(), (ROOT / "docs/command-line.md").read_text()
-BIN = Path(sys.executable).parent
-
-_BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-
-
-def blocks(text: str, *languages: str) -> list[tuple[str, str]]:
-    """The fenced blocks of a document in order, as language and content."""
-    return [(language, content) for language, content in _BLOCK.findall(text) if language in languages]
+PAGES = sorted(ROOT.glob("docs/**/*.md"))
 
 
 @pytest.fixture
@@ -35,62 +44,21 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run_examples(text: str, folder: Path) -> int:
-    """Run the `sh` and `console` blocks of a document one after the other; give how many commands ran.
-
-    In a console block the lines after a command are what it must print on standard output.
-    """
-    environment = os.environ | {"PATH": f"{BIN}:{os.environ['PATH']}"}
-    count = 0
-    for language, content in blocks(text, "sh", "console"):
-        for command, expected in _commands(language, content):
-            if command.startswith("export "):
-                name, _, value = command.removeprefix("export ").partition("=")
-                environment[name] = value
-                continue
-            ended = subprocess.run(
-                ["/bin/bash", "-c", command],
-                cwd=folder, env=environment, capture_output=True, text=True, check=False,
-            )  # fmt: skip
-            assert ended.returncode == 0, f"$ {command}\n{ended.stdout}{ended.stderr}"
-            if expected is not None:
-                assert ended.stdout == expected, f"$ {command}"
-            count += 1
-    return count
-
-
-def _commands(language: str, content: str) -> Iterator[tuple[str, str | None]]:
-    if language == "sh":
-        yield from ((line, None) for line in content.splitlines())
-        return
-    for example in content.removeprefix("$ ").split("\n$ "):
-        command, _, expected = example.partition("\n")
-        yield command, expected if expected.endswith("\n") or not expected else f"{expected}\n"
-
-
 # -- README -------------------------------------------------------------------------------------
-
-
-def test_readme_has_all_kinds_of_blocks() -> None:
-    """Every fenced block of README is of a kind that a test below runs."""
-    assert README.count("```") == 2 * len(blocks(README, "sh", "console", "python"))
-    assert [language for language, _ in blocks(README, "sh", "console", "python")] == [
-        "console",
-        "sh",
-        "python",
-    ]
 
 
 def test_readme_first_screen(folder: Path) -> None:
     """The session on README's first screen prints what it shows."""
     (session,) = blocks(README, "console")
-    assert run_examples(f"```console\n{session[1]}```", folder) == 3
+    with Reader(folder) as reader:
+        reader.follow(f"\n```console\n{session.content}```")
+        assert reader.count == 2
 
 
 def test_readme_two_commands() -> None:
     """The two commands are there and can be run; `scripts/test` is what CI runs, so this test need not."""
-    ((_, content),) = blocks(README, "sh")
-    named = [line.split()[0] for line in content.splitlines()]
+    (block,) = blocks(README, "sh")
+    named = [line.split()[0] for line in block.content.splitlines()]
     assert named == ["scripts/demo", "scripts/test"]  # test_cli_demo.py runs the first
     assert all(os.access(ROOT / script, os.X_OK) for script in named)
     assert "scripts/test" in (ROOT / ".ci/run").read_text().splitlines()
@@ -98,7 +66,8 @@ def test_readme_two_commands() -> None:
 
 def test_readme_python(folder: Path) -> None:
     """The ten lines of Python run, are ten, and print the range that they ask for."""
-    ((_, program),) = blocks(README, "python")
+    (block,) = blocks(README, "python")
+    program = block.content
     assert len([line for line in program.splitlines() if line]) == 10
     ended = subprocess.run(
         [sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, check=True
@@ -109,14 +78,16 @@ def test_readme_python(folder: Path) -> None:
     assert "step_number=75" in best
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/command-line.md"])
-def test_links_lead_somewhere(document: str) -> None:
+@pytest.mark.parametrize(
+    "document", [*ROOT.glob("*.md"), *PAGES], ids=lambda path: path.relative_to(ROOT).as_posix()
+)
+def test_links_lead_somewhere(document: Path) -> None:
     """Each relative link names a file that is there, and a heading that is in it."""
-    text = (ROOT / document).read_text()
-    for target in re.findall(r"\]\((?!https?:)([^)]+)\)", text):
+    for target in re.findall(r"\]\((?!https?:)([^)]+)\)", document.read_text()):
         path, _, heading = target.partition("#")
-        found = (ROOT / document).parent / path if path else ROOT / document
-        assert found.exists(), target
+        found = document.parent / path if path else document
+        made_by_the_site = ROOT / "docs/errors.md"
+        assert found.exists() or found.resolve() == made_by_the_site, target
         if heading:
             titles = re.findall(r"^#+ (.*)$", found.read_text(), re.MULTILINE)
             assert heading in {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
@@ -127,18 +98,13 @@ def test_links_lead_somewhere(document: str) -> None:
 
 def test_examples_of_the_command_line(folder: Path) -> None:
     """Every example of docs/command-line.md runs and prints what it shows."""
-    assert run_examples(COMMANDS, folder) >= 12
+    with Reader(folder) as reader:
+        reader.follow(COMMANDS)
+        assert reader.count >= 12
 
 
-def _leaves(command: Any, name: str) -> Iterator[tuple[str, Any]]:
-    """Each command with its whole name, groups included."""
-    yield name, command
-    for below, found in getattr(command, "commands", {}).items():
-        yield from _leaves(found, f"{name} {below}")
-
-
-ROOT_COMMAND = typer.main.get_command(cli.app)
-ALL = dict(_leaves(ROOT_COMMAND, "tuneledger"))
+ALL = dict(leaves())
+ROOT_COMMAND = ALL["tuneledger"]
 SHARED = COMMANDS.partition("## Options of every command")[2].partition("\n## ")[0]
 
 
@@ -167,3 +133,121 @@ def test_exit_codes_are_documented() -> None:
     """The table of exit codes is the program's."""
     rows = re.findall(r"^\| (\d+) \| (.*) \|$", COMMANDS, re.MULTILINE)
     assert {int(code): meaning for code, meaning in rows} == exit_codes.MEANINGS
+
+
+# -- the tutorial and the how-to pages ----------------------------------------------------------
+
+
+@pytest.fixture
+def records(folder: Path) -> Path:
+    """The same folder, with what the how-to pages take to be there."""
+
+    def put(name: str, content: object) -> None:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(json.dumps(content))
+
+    for record in folder.glob("*.json"):
+        put(f"dumps/{record.name}", json.loads(record.read_text()))
+    put("outputs/lora-64/trainer_state.json", trainer_state(log_rows(2)))
+    put("outputs/lora-8/checkpoint-4/trainer_state.json", trainer_state(log_rows(4)))
+    put("outputs/lora-8/checkpoint-6/trainer_state.json", trainer_state(log_rows(6)))
+    put("saved/job.json", openai_job())
+    put("saved/checkpoints.json", page([openai_checkpoint(5, train_loss=0.5)]))
+    put("saved/events.json", page([openai_event(2, 3, train_loss=0.9), openai_event(1)]))
+    mlflow_database(f"sqlite:///{folder / 'mlflow.db'}")
+    return folder
+
+
+def followed(name: str, folder: Path, stand_ins: dict[str, str] | None = None) -> None:
+    """Follow a page of docs/."""
+    with Reader(folder, stand_ins) as reader:
+        reader.follow((ROOT / "docs" / name).read_text())
+        assert reader.count >= 3
+
+
+@pytest.mark.parametrize("name", ["tutorial.md", "how-to/huggingface.md", "how-to/mlflow.md"])
+def test_pages_that_need_files_alone(name: str, records: Path) -> None:
+    """Who follows the page comes to its end, and sees what it shows."""
+    followed(name, records)
+
+
+JOBS = "/fine_tuning/jobs"
+
+
+def test_page_of_mistral(records: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dumps are archived, proved and given back; the service is asked for what it still has."""
+    job = mistral_job("SUCCESS", 1_700_000_020, [10])
+    lean = {name: value for name, value in job.items() if name not in {"checkpoints", "events"}}
+    answers = {JOBS: {"data": [lean], "total": 1}, f"{JOBS}/{job['id']}": job}
+    with provider_server(answers) as played:
+        monkeypatch.setenv("MISTRAL_BASE_URL", played.url)
+        monkeypatch.setenv("MISTRAL_API_KEY", "a key")
+        followed("how-to/mistral.md", records)
+        assert any(path.endswith(job["id"]) for path, _ in played.asked)
+
+
+def test_page_of_openai(records: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The service is read whole, and saved answers give the same."""
+    path = f"{JOBS}/{openai_job()['id']}"
+    answers = {
+        JOBS: {"data": [openai_job()], "has_more": False},
+        path: openai_job(),
+        f"{path}/checkpoints": {"data": [openai_checkpoint(5, train_loss=0.5)], "has_more": False},
+        f"{path}/events": {"data": [openai_event(2, 3, train_loss=0.9), openai_event(1)], "has_more": False},
+    }
+    with provider_server(answers) as played:
+        monkeypatch.setenv("OPENAI_BASE_URL", played.url)
+        monkeypatch.setenv("OPENAI_API_KEY", "a key")
+        followed("how-to/openai.md", records, {"https://api.openai.com/v1": played.url})
+
+
+def test_page_of_fastapi(records: Path) -> None:
+    """The service starts as shown and answers what is shown."""
+    followed("how-to/fastapi.md", records)
+
+
+@pytest.fixture
+def team(empty_postgres_url: str) -> Iterator[dict[str, str]]:
+    """What stands in for the page's hosts and its schema: roles belong to the whole server."""
+    schema = f"team_{(make_url(empty_postgres_url).database or '')[-16:]}"
+    stand_ins = {"postgresql://admin@db.example/runs": libpq_url(empty_postgres_url)}
+    with psycopg.connect(libpq_url(empty_postgres_url), autocommit=True) as administrator:
+        for role in ROLES:
+            named = sql.Identifier(f"{schema}_{role}"), role
+            administrator.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(*named))
+            url = make_url(libpq_url(empty_postgres_url)).set(username=f"{schema}_{role}", password=role)
+            said = f"postgresql://finetuning_{role}@db.example/runs?schema=finetuning"
+            stand_ins[said] = f"{url.render_as_string(hide_password=False)}?schema={schema}"
+        yield {**stand_ins, "--schema finetuning": f"--schema {schema}"}
+        for role in ROLES:
+            place = sql.Identifier(f"{schema}_{role}")
+            administrator.execute(sql.SQL("DROP OWNED BY {} CASCADE").format(place))
+            administrator.execute(sql.SQL("DROP ROLE {}").format(place))
+
+
+def test_page_of_a_team(records: Path, team: dict[str, str]) -> None:
+    """An administrator makes the roles and the tables, others archive and read, and no more than that."""
+    followed("how-to/team.md", records, team)
+
+
+def test_page_of_ci(records: Path) -> None:
+    """The steps run as CI runs them; the last one fails a run that is worse than the model in use."""
+    (block,) = blocks((ROOT / "docs/how-to/ci.md").read_text(), "yaml")
+    (job,) = yaml.safe_load(block.content)["jobs"].values()
+    assert set(job["env"]) == {"TUNELEDGER_DATABASE_URL", "RUN"}
+    (records / "train.py").write_text("import pathlib; assert pathlib.Path('outputs').is_dir()")
+    steps = [step["run"] for step in job["steps"] if "run" in step]
+    with Reader(records) as reader:
+        reader.run("export TUNELEDGER_DATABASE_URL=runs.db")
+        reader.run("tuneledger archive outputs/lora-64 --job-id in-use")
+        reader.run("export RUN=better")
+        (records / "outputs/lora-64").rename(records / "aside")
+        for step in steps:
+            reader.run(step)
+        assert (records / "curves.html").stat().st_size > 10_000
+        worse = trainer_state([{"eval_loss": 9.0, "step": 4}])
+        (records / "aside/trainer_state.json").write_text(json.dumps(worse))
+        reader.run("tuneledger archive aside --job-id worse")
+        reader.run("export RUN=worse")
+        with pytest.raises(AssertionError, match="grep"):
+            reader.run(steps[-1])

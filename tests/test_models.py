@@ -2,7 +2,6 @@ import copy
 import json
 import math
 import pickle
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,11 +16,9 @@ from tuneledger.models import (
     MetricOut,
     Placeholder,
     is_final,
-    json_schemas,
     validated,
 )
 
-SCHEMAS = Path(__file__).parents[1] / "docs/json-schema"
 CHECKPOINT: dict[str, Any] = {"metrics": {"train_loss": 0.5}, "step_number": 10, "created_at": 1_700_000_000}
 JOB: dict[str, Any] = {"job_id": "j", "provider": "p"}
 
@@ -319,9 +316,3 @@ def test_final_statuses(status: str) -> None:
 def test_open_statuses(status: str | None) -> None:
     """A status nobody knows is not taken for the end."""
     assert not is_final(status)
-
-
-def test_json_schemas_are_the_published_ones() -> None:
-    """docs/json-schema holds what the models say; `scripts/json-schema` writes it anew."""
-    published = {path.stem: json.loads(path.read_text()) for path in SCHEMAS.glob("*.json")}
-    assert published == json_schemas()
