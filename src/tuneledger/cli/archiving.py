@@ -46,7 +46,8 @@ def archive(
         typer.Option(
             "--map",
             metavar="KEY=COLUMN,...",
-            help="What the columns of a table are: step=…, created_at=…, metric.NAME=… (docs/sources.md).",
+            help="What the columns of any other table are: step=… (required), created_at=…, job_id=…, "
+            "metric.NAME=…, and in JSON rows=… and metrics=….",
         ),
     ] = None,
     on_conflict: Annotated[

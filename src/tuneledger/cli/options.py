@@ -72,7 +72,9 @@ Status = Annotated[str | None, typer.Option(help="Only of this status, spelt as 
 CreatedFrom = Annotated[
     str | None, typer.Option(metavar="TIME", help="Created then or later: a date, or UNIX seconds.")
 ]
-CreatedTo = Annotated[str | None, typer.Option(metavar="TIME", help="Created then or earlier.")]
+CreatedTo = Annotated[
+    str | None, typer.Option(metavar="TIME", help="Created then or earlier; of a date the whole day.")
+]
 ConflictMode = Literal["merge", "keep", "error", "replace"]
 """The values of `tuneledger.OnConflict`, which would bring SQLAlchemy with it."""
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")]

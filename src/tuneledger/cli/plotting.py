@@ -25,13 +25,17 @@ Jobs = Annotated[
 OfMetric = Annotated[
     str,
     typer.Option(
-        "--metric", "-m", metavar="METRIC", help="As `show` lists them.", autocompletion=metric_names
+        "--metric",
+        "-m",
+        metavar="METRIC",
+        help="Which one, as `show` lists them.",
+        autocompletion=metric_names,
     ),
 ]
 FirstStep = Annotated[int | None, typer.Option("--from", metavar="STEP", help="The first step, inclusive.")]
 LastStep = Annotated[int | None, typer.Option("--to", metavar="STEP", help="The last step, inclusive.")]
 Log = Annotated[bool, typer.Option("--log", help="A logarithmic scale of values.")]
-Relative = Annotated[bool, typer.Option("--relative", help="Over the share of each job's last step.")]
+Relative = Annotated[bool, typer.Option("--relative", help="Draw over the share of each job's last step.")]
 Best = Annotated[
     Literal["min", "max"], typer.Option("--goal", help="The lowest value is best, or the highest.")
 ]

@@ -58,10 +58,11 @@ def jobs(
     created_from: CreatedFrom = None,
     created_to: CreatedTo = None,
     source: Annotated[
-        str | None, typer.Option("--input", metavar="NAME|SHA256", help="Only what this input added to.")
+        str | None,
+        typer.Option("--input", metavar="NAME|SHA256", help="Only jobs to which this input added something."),
     ] = None,
     limit: Annotated[int, typer.Option(min=1, max=_LARGEST_PAGE, help="How many on a page.")] = 50,
-    page: Annotated[str | None, typer.Option(help="The page after: what the one before told.")] = None,
+    page: Annotated[str | None, typer.Option(help="Go on there: what the page before told.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="All pages at once.")] = False,
     db: Db = None,
     schema: Schema = None,

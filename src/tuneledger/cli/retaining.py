@@ -105,7 +105,8 @@ def prune(
         typer.Option(min=1, metavar="N", help="Keep the jobs, and of each the last N checkpoints."),
     ] = None,
     to: Annotated[
-        str | None, typer.Option("--to", metavar="FILE", help="Copy them there first, whole and proved.")
+        str | None,
+        typer.Option("--to", metavar="FILE", help="Copy them to this archive first, whole and proved."),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
     yes: Yes = False,

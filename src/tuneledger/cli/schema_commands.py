@@ -121,7 +121,9 @@ def plan(*, db: Db = None, schema: Schema = None, as_json: AsJson = False) -> No
 def sql(
     revisions: Annotated[
         str,
-        typer.Argument(metavar="FROM:TO", help="Which revisions; all of them if not given. TO is from base."),
+        typer.Argument(
+            metavar="FROM:TO", help="Such as 0001:0003; TO alone is from base. All of them if not given."
+        ),
     ] = "base:head",
     *,
     dialect: Annotated[str, typer.Option("--dialect", metavar="DIALECT", help="sqlite or postgresql.")],

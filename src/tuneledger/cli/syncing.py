@@ -35,7 +35,9 @@ _AZURE_VERSION: Final = "2024-10-21"
 
 @app.command()
 def sync(
-    provider: Annotated[str, typer.Argument(metavar="openai|azure|together|mistral")],
+    provider: Annotated[
+        str, typer.Argument(metavar="openai|azure|together|mistral", help="The service to ask.")
+    ],
     *,
     since: Annotated[
         str | None, typer.Option(metavar="TIME", help="Only jobs created then or later.")
