@@ -41,7 +41,7 @@ def on_page_markdown(markdown: str, page: "Page", config: "MkDocsConfig", files:
     """Give a page with its links as the site has them, and the command line with what ``--help`` says."""
     del config, files
     if page.file.src_uri == "command-line.md":
-        pass
+        markdown = with_help(markdown)
     origins = {place: origin for origin, place in BROUGHT.items()}
     origin = origins.get(page.file.src_uri, f"docs/{page.file.src_uri}")
     parts = _FENCED.split(markdown)
