@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from alembic import command
 from sqlalchemy import Engine
 
 from schema_archives import catalog_of, contents, jobs_in, load, opened, revision_of
+from test_schema_doors import configured
 from tuneledger import schema
 from tuneledger.engine import copy_file
 from tuneledger.errors import DatabaseDamaged, DatabaseFull
@@ -72,6 +74,14 @@ def test_without_a_backup(old: Old) -> None:
     with opened("sqlite://") as engine:
         schema.upgrade(engine, "0001")
         schema.upgrade(engine)
+    assert copies(old.path) == []
+
+
+def test_where_nothing_changes_there_is_no_backup(old: Old) -> None:
+    """Asked for the revision that a file is at, by whichever door, an upgrade copies nothing."""
+    command.upgrade(configured(old.engine), "0001")
+    schema.upgrade(old.engine, "0001")
+    schema.downgrade(old.engine, "0001")
     assert copies(old.path) == []
 
 

@@ -142,6 +142,12 @@ def drift_of_metrics(url: str, old: str, new: str) -> list[str]:
         return schema.drift(engine)
 
 
+def test_a_constraint_without_a_name_is_told_by_its_text(sqlite_url: str) -> None:
+    """Somebody who adds one to a table of ours need not name it."""
+    found = drift_of_metrics(sqlite_url, "CONSTRAINT pk_metrics", "CHECK (value < 9), CONSTRAINT pk_metrics")
+    assert "table metrics: CHECK ( value < 9 ) is not part of this revision" in found
+
+
 def test_comments_and_space_are_no_difference(sqlite_url: str) -> None:
     """How somebody wrote a table down is not what it is."""
     found = drift_of_metrics(sqlite_url, "value DOUBLE,", "-- what\n value   DOUBLE /* it is */ ,")
@@ -151,7 +157,9 @@ def test_comments_and_space_are_no_difference(sqlite_url: str) -> None:
 def test_constraints_without_a_name_and_triggers_are_compared_too(sqlite_url: str) -> None:
     """Whatever else somebody added to our tables is named."""
     with opened(sqlite_url) as engine:
-        run(engine, "CREATE TABLE more (id INTEGER, UNIQUE (id))")
+        run(
+            engine, "CREATE TABLE more (id INTEGER, UNIQUE (id))"
+        )  # of a table that is not ours no part is told
         run(engine, "CREATE TRIGGER watch AFTER INSERT ON jobs BEGIN SELECT 1; END")
         run(engine, "CREATE TRIGGER divert INSTEAD OF INSERT ON points BEGIN SELECT 1; END")
         assert schema.drift(engine) == [

@@ -72,6 +72,15 @@ def test_one_step_at_a_time(empty_database_url: str, engine: Engine) -> None:
     assert schema.downgrade(engine, "0002") == "0001"
 
 
+def test_progress_is_told(empty_database_url: str, engine: Engine) -> None:
+    """While the rows are read it is told how many jobs are done, of how many, up to the last."""
+    load(empty_database_url, "0001")
+    told: list[tuple[int, int]] = []
+    schema.upgrade(engine, progress=lambda done, total: told.append((done, total)))
+    assert told == sorted(set(told))
+    assert told[-1] == (3, 3)
+
+
 def test_a_downgrade_refuses_to_lose_rows(empty_database_url: str, engine: Engine) -> None:
     """What would be lost is told by table and count, and nothing changes until that is accepted."""
     load(empty_database_url, REVISIONS[-1])

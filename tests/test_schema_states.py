@@ -130,6 +130,8 @@ def test_each_state_has_its_message(
         assert f"({state})" in capsys.readouterr().out
         assert cli.run(["db", "check", "--db", url]) == cli.exit_codes.SCHEMA
         assert mending in capsys.readouterr().err
+        planned = cli.exit_codes.OK if state in {"empty", "behind"} else cli.exit_codes.SCHEMA
+        assert cli.run(["db", "plan", "--db", url]) == planned
         with pytest.raises(error, match=mending) as told:
             Archive(url, read_only=True)
         assert "reader" not in str(told.value).replace("reader_", "")
@@ -144,6 +146,16 @@ def test_each_state_has_its_message(
             with pytest.raises(error):
                 schema.downgrade(engine, "0001")
     assert everything(empty_database_url) == before
+
+
+def test_who_may_read_the_version_alone_is_told_the_same(postgres_url: str) -> None:
+    """What a role may not read is there all the same: the archive is no broken one to it."""
+    with reader_of(postgres_url) as url:
+        with opened(postgres_url) as engine, engine.begin() as connection:
+            role = make_url(url).username
+            connection.exec_driver_sql(f"REVOKE SELECT ON ALL TABLES IN SCHEMA tuneledger FROM {role}")
+            connection.exec_driver_sql(f"GRANT SELECT ON tuneledger.tuneledger_version TO {role}")
+        assert state_of(url).state is State.CURRENT
 
 
 @pytest.mark.parametrize("what", BROKEN)

@@ -160,6 +160,15 @@ def test_who_waits_too_long_is_told(empty_database_url: str) -> None:
     hurried.dispose()
 
 
+def test_a_callers_engine_keeps_others_waiting(empty_database_url: str) -> None:
+    """Its migration has the lock before it looks, as ours has: nobody meets half of the work."""
+    theirs, hurried = create_engine(empty_database_url), open_engine(empty_database_url, wait_seconds=0.2)
+    with guarded(theirs), pytest.raises(DatabaseBusy):
+        schema.upgrade(hurried)
+    theirs.dispose()
+    hurried.dispose()
+
+
 def test_a_callers_engine_waits_no_longer(empty_postgres_url: str) -> None:
     """Who migrates over an engine without a limit gets one, who has a limit keeps it."""
     hurried = create_engine(empty_postgres_url, connect_args={"options": "-c lock_timeout=200"})

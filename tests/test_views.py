@@ -263,6 +263,19 @@ def test_comparison_is_right_where_the_summary_is_stale(archive: Archive) -> Non
     ]
 
 
+def test_comparison_is_right_where_a_series_has_no_summary(archive: Archive) -> None:
+    """So it is after such a release took a series away and brought it back: the digest is the old one."""
+    archive.save(
+        Job(job_id="j", provider="p", checkpoints=[checkpoint(10, loss=1.0), checkpoint(20, loss=1.0)])
+    )
+    with archive.engine.begin() as connection:
+        place = f"{archive.location.schema}." if archive.location.schema else ""
+        connection.execute(text(f"DELETE FROM {place}job_metrics"))
+        again = f"INSERT INTO {place}job_metrics (job_key, name_id) SELECT DISTINCT job_key, name_id"
+        connection.execute(text(f"{again} FROM {place}metrics"))
+    assert rows(archive, "SELECT step, relative_step FROM comparison ORDER BY step") == [(10, 0.5), (20, 1.0)]
+
+
 RECIPE = next(
     block for block in re.findall(r"```sql\n(.*?)```", DOCUMENT, flags=re.DOTALL) if block.startswith("WITH")
 )
