@@ -72,7 +72,7 @@ def long_runs(size: int) -> dict[str, int]:
 def changed(original: Run) -> Run:
     """Give the same job with one checkpoint in a hundred changed, as a corrected evaluation would."""
     points = [
-        point._replace(valid_loss=point.valid_loss + 1.0) if index % 100 == 50 else point  # noqa: PLR2004
+        point._replace(valid_loss=point.valid_loss + 1.0) if index % 100 == 50 else point  # noqa: PLR2004 - one in a hundred
         for index, point in enumerate(original.points)
     ]
     return Run(original.job_id, original.created_at, points)

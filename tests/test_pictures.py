@@ -175,9 +175,9 @@ def test_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_any_numbers_can_be_drawn(
     curves: dict[str, dict[int, float]],
-    relative: bool,  # noqa: FBT001 - drawn by Hypothesis, as the next two
-    log: bool,  # noqa: FBT001
-    color: bool,  # noqa: FBT001
+    relative: bool,  # noqa: FBT001 - drawn by Hypothesis
+    log: bool,  # noqa: FBT001 - the same
+    color: bool,  # noqa: FBT001 - the same
 ) -> None:
     """Whatever the numbers, all lines have the same width, and each curve stands in the legend."""
     points = {name: (sorted(values), [values[s] for s in sorted(values)]) for name, values in curves.items()}

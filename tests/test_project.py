@@ -1,5 +1,6 @@
 import importlib.metadata
 import importlib.resources
+import re
 import shutil
 import subprocess
 import sys
@@ -43,6 +44,26 @@ def test_every_package_is_listed() -> None:
         files = (path for path in top.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
         found |= {".".join((name, *path.parent.relative_to(top).parts)) for path in files}
     assert found == set(PROJECT["tool"]["setuptools"]["packages"])
+
+
+def test_each_ignore_gives_its_reason() -> None:
+    """What ruff, mypy or coverage is told to overlook has its reason behind it on the line."""
+    folders = ("src", "migrations", "dashboards", "tests", "benchmarks", "docs")
+    files = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
+    found = [
+        (path.name, number, reason)
+        for path in files
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        for reason in _IGNORE.findall(line)
+    ]
+    assert len(found) > 100
+    assert [(name, number) for name, number, reason in found if len(reason) < 3] == []
+
+
+_IGNORE = re.compile(
+    r"# (?:noqa: [A-Z0-9]+(?:, ?[A-Z0-9]+)*|type: ignore\[[^\]]+\]|pragma: no (?:cover|branch))"
+    r"(?: +(?:-|#) (.*)|.*)$"
+)
 
 
 def test_typed() -> None:

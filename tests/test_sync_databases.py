@@ -3,6 +3,7 @@ import math
 import sqlite3
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, text
@@ -61,10 +62,10 @@ def mlflow_database(url: str, *, step: str = STEP, nan: str = NAN) -> None:
     engine.dispose()
 
 
-def archived(location: str, *paths: Path | str, **options: object) -> list[Outcome]:
+def archived(location: str, *paths: Path | str, **options: Any) -> list[Outcome]:
     """The outcomes of archiving these."""
     with Archive(location) as archive:
-        return list(archive_paths(archive, list(map(str, paths)), **options))  # type: ignore[arg-type]
+        return list(archive_paths(archive, list(map(str, paths)), **options))
 
 
 def stored(location: str, job_id: str) -> Job:

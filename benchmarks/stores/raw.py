@@ -6,6 +6,7 @@ What they leave out is what tuneledger is for: validation, digests, summaries, c
 from __future__ import annotations
 
 import sqlite3
+from abc import abstractmethod
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -93,20 +94,20 @@ class RawStore(Store):
                 for name in METRICS:
                     self.run(_NAME.format(self._schema, self._mark), (name, name))
 
-    def connect(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def connect(self) -> None: ...
 
-    def transaction(self) -> Any:
-        raise NotImplementedError
+    @abstractmethod
+    def transaction(self) -> Any: ...
 
-    def run(self, text: str, parameters: Sequence[Any]) -> Any:
-        raise NotImplementedError
+    @abstractmethod
+    def run(self, text: str, parameters: Sequence[Any]) -> Any: ...
 
-    def rows(self, text: str, parameters: Sequence[Any]) -> list[Any]:
-        raise NotImplementedError
+    @abstractmethod
+    def rows(self, text: str, parameters: Sequence[Any]) -> list[Any]: ...
 
-    def many(self, table: str, columns: Sequence[str], rows: list[tuple[Any, ...]]) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def many(self, table: str, columns: Sequence[str], rows: list[tuple[Any, ...]]) -> None: ...
 
     def prepared(self, run: Run) -> tuple[str, list[tuple[Any, ...]], list[tuple[Any, ...]]]:
         job_key = self.keys.setdefault(run.job_id, len(self.keys) + 1)

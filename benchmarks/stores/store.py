@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -16,7 +17,7 @@ class Missing(Exception):
     """The store has no such thing; the text says what it has instead."""
 
 
-class Store:
+class Store(ABC):
     """One store on a fresh database. What is slow but not the store's work stands in `prepared`, `plain`."""
 
     keeps_time = True
@@ -42,25 +43,25 @@ class Store:
         """Give a job in the form that `save` takes; not timed."""
         return run
 
+    @abstractmethod
     def save(self, prepared: Any) -> None:
         """Archive one job, durably; what is stored already stays as it is or becomes what is given."""
-        raise NotImplementedError
 
     def save_again(self, prepared: Any) -> None:
         """Archive a job that is stored."""
         self.save(prepared)
 
+    @abstractmethod
     def append(self, job_id: str, point: Point) -> None:
         """Add one checkpoint to a stored job, durably."""
-        raise NotImplementedError
 
+    @abstractmethod
     def between(self, job_id: str, first: int, last: int) -> Any:
         """Give the checkpoints of a range of steps, both inclusive."""
-        raise NotImplementedError
 
+    @abstractmethod
     def whole(self, job_id: str) -> Any:
         """Give every checkpoint of a job."""
-        raise NotImplementedError
 
     def columns(self, job_id: str) -> Any:
         """Give every checkpoint of a job as arrays."""
@@ -71,25 +72,25 @@ class Store:
         for job_id in job_ids:
             yield from self.whole(job_id)
 
+    @abstractmethod
     def plain(self, answer: Any) -> list[Point]:
         """Turn what `between` and `whole` gave into points, in step order; not timed."""
-        raise NotImplementedError
 
+    @abstractmethod
     def series(self, job_ids: list[str], points: int) -> Any:
         """Give train_loss of jobs, thinned out to about so many points each, for a dashboard."""
-        raise NotImplementedError
 
     def curves(self, answer: Any) -> list[list[tuple[int, float]]]:
         """Turn what `series` gave into (step, value) of each job; not timed."""
-        raise NotImplementedError
+        raise Missing(f"thinned nothing out: {answer!r}")
 
+    @abstractmethod
     def latest(self, job_ids: list[str]) -> Any:
         """Give the last checkpoint of each job."""
-        raise NotImplementedError
 
+    @abstractmethod
     def best(self, job_ids: list[str]) -> Any:
         """Give the checkpoint of the lowest valid_loss of each job."""
-        raise NotImplementedError
 
     def validate(self, _run: Run) -> None:
         """Validate a payload without storing it."""
@@ -105,7 +106,7 @@ class Store:
             return _sqlite_bytes(self.path)
         return _postgresql_bytes(self.url)
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - some keep nothing open
         """Close connections."""
 
 

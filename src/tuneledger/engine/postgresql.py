@@ -171,8 +171,7 @@ def insert_columns(
     listed = ", ".join(types)
     if on_conflict or rows < _COPY_FROM or connection.dialect.is_async:
         arrays = ", ".join(f"%s::{kind}[]" for kind in types.values())
-        # Names come from our own tables, values are parameters.
-        text = f"INSERT INTO {table} ({listed}) SELECT * FROM unnest({arrays}) {on_conflict}"  # noqa: S608
+        text = f"INSERT INTO {table} ({listed}) SELECT * FROM unnest({arrays}) {on_conflict}"  # noqa: S608 - our own names
         connection.exec_driver_sql(text, tuple(columns))
         return
     driver: Any = connection.connection.driver_connection

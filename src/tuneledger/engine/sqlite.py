@@ -243,10 +243,10 @@ def insert_columns(
 def _insert_text(
     table: str, fixed: Mapping[str, Any], columns: Mapping[str, Any], rows: int, on_conflict: str
 ) -> str:
-    # Names come from our own tables, values are parameters. WHERE keeps ON CONFLICT from reading as a join.
+    # WHERE keeps ON CONFLICT from reading as a join.
     row = f"({', '.join('?' * len(columns))})"
     taken = [*("?" * len(fixed)), *(f"column{number}" for number in range(1, len(columns) + 1))]
     return (
-        f"INSERT INTO {table} ({', '.join([*fixed, *columns])}) SELECT {', '.join(taken)} "  # noqa: S608
+        f"INSERT INTO {table} ({', '.join([*fixed, *columns])}) SELECT {', '.join(taken)} "  # noqa: S608 - our own names
         f"FROM (VALUES {', '.join([row] * rows)}) WHERE true {on_conflict}"
     )

@@ -10,6 +10,7 @@ import enum
 import struct
 from collections import defaultdict
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from sqlalchemy import bindparam, exists, select
@@ -42,6 +43,8 @@ from tuneledger.tables import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+
+    from tuneledger.mapping import EventValues
 
 __all__ = ["Finding", "Problem", "Verification"]
 
@@ -277,7 +280,7 @@ class Verification(JobChanging):
             yield check.found(Problem.UNREADABLE, f"its events: {error}")
         occurrences: dict[int, int] = {}
         for digest, occurrence, *values in events or ():
-            event, _ = self._tried(lambda values=values: event_rows([event_from(*values)])[0])  # type: ignore[misc]
+            event, _ = self._tried(partial(_event_written_again, values))
             if event is None or (event.digest, *event[2:]) != (digest, *values):
                 yield check.found(
                     Problem.CHANGED, f"an event, stored as {shortened(values[0])!r} of {values[1]}"
@@ -295,7 +298,7 @@ class Verification(JobChanging):
         waiting = [(0, _LAST_STEP)]
         while waiting:
             first, last = waiting.pop()
-            window, error = self._tried(lambda first=first, last=last: self._window(check, first, last))  # type: ignore[misc]
+            window, error = self._tried(partial(self._window, check, first, last))
             if window is not None:
                 findings, end = window
                 yield from findings
@@ -414,3 +417,8 @@ class Verification(JobChanging):
         self._recompute_summaries(job_key, in_use)
         self._execute(SET_DIGEST, {"of_job": job_key, "new_digest": locked.digest})
         return list(self.verify_job(job_key))
+
+
+def _event_written_again(values: Sequence[Any]) -> EventValues:
+    (row,) = event_rows([event_from(*values)])
+    return row

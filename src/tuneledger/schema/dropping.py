@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
@@ -57,7 +57,8 @@ def drop(engine: Engine) -> Holdings:
     if engine.dialect.name == "sqlite":
         with translated(), engine.connect() as connection:
             # Not in a transaction, which SQLAlchemy would begin: the pages it frees hold what was dropped.
-            connection.connection.dbapi_connection.execute("VACUUM")  # type: ignore[union-attr]
+            driver: Any = connection.connection.driver_connection
+            driver.execute("VACUUM")
     return held
 
 

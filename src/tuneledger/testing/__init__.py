@@ -23,10 +23,10 @@ pytest.register_assert_rewrite(
 )
 
 from tuneledger.testing.finding import FindingConformance  # noqa: E402 - pytest rewrites what follows
-from tuneledger.testing.keeping import KeepingConformance  # noqa: E402
-from tuneledger.testing.records import Door, checkpoint, checkpoints, job  # noqa: E402
-from tuneledger.testing.saving import SavingConformance  # noqa: E402
-from tuneledger.testing.sharing import SharingConformance  # noqa: E402
+from tuneledger.testing.keeping import KeepingConformance  # noqa: E402 - the same
+from tuneledger.testing.records import Door, checkpoint, checkpoints, job  # noqa: E402 - the same
+from tuneledger.testing.saving import SavingConformance  # noqa: E402 - the same
+from tuneledger.testing.sharing import SharingConformance  # noqa: E402 - the same
 
 __all__ = ["ArchiveConformance", "Door", "checkpoint", "checkpoints", "job"]
 
