@@ -4,7 +4,6 @@ import json
 import sqlite3
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -103,11 +102,33 @@ def test_cancelling_twice_does_not_lose_a_database_in_memory() -> None:
     asyncio.run(main())
 
 
-def test_waiting_for_a_lock_lets_the_loop_go_on(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between the tries of a save other tasks run; after the last one the error is ours."""
+def test_waiting_lets_the_loop_go_on(tmp_path: Path) -> None:
+    """Where we wait by ourselves other tasks run: here the one that ends what is waited for."""
+    path = tmp_path / "new.db"
+    holder = sqlite3.connect(path, isolation_level=None)
+    holder.execute("CREATE TABLE empty (x)")
+    holder.execute("DROP TABLE empty")
+    holder.execute("BEGIN")  # a reader, who keeps the file from becoming one with a log
+    holder.execute("SELECT * FROM sqlite_master").fetchall()
+
+    async def release() -> None:
+        await asyncio.sleep(0.2)
+        holder.execute("COMMIT")
+
+    async def main() -> None:
+        releasing = asyncio.create_task(release())
+        async with AsyncArchive(path, wait_seconds=2) as archive:
+            assert releasing.done()
+            assert (await archive.save(job())).created
+
+    asyncio.run(main())
+    holder.close()
+
+
+def test_a_lock_that_stays_is_told(sqlite_url: str) -> None:
+    """When the wait is over the error is ours."""
     holder = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
-    monkeypatch.delattr(time, "sleep")  # it would stop the loop
 
     async def main() -> None:
         async with AsyncArchive(sqlite_url, wait_seconds=0.01) as archive:

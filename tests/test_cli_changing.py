@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from schema_archives import load
 from tuneledger import schema
-from tuneledger.cli import exit_codes
+from tuneledger.cli import exit_codes, schema_commands
 
 TUNELEDGER = Path(sys.executable).with_name("tuneledger")
 EXAMPLES = Path(__file__).parents[1] / "src/tuneledger/examples"
@@ -127,6 +128,36 @@ def test_down_to_nothing(database_url: str, command: Run) -> None:
     assert (ended.code, ended.out) == (0, "at revision base\n")
     assert command("db", "current", "--db", database_url).out == "none (empty)\n"
     assert command("db", "check", "--db", database_url).code == exit_codes.SCHEMA
+
+
+def test_progress_of_an_upgrade_on_a_terminal(empty_sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a terminal a bar shows how far it is."""
+    load(empty_sqlite_url, "0001")
+    monkeypatch.setenv("TERM", "xterm")
+    code, shown = on_terminal("db", "upgrade", "--no-backup", "--db", empty_sqlite_url, answer="")
+    assert code == 0
+    assert "jobs" in shown
+    assert "100%" in shown
+
+
+def test_progress_of_an_upgrade_in_a_log(
+    empty_database_url: str, command: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Elsewhere a line says so now and then; here at once."""
+    load(empty_database_url, "0001")
+    monkeypatch.setattr(schema_commands, "_SECONDS_BETWEEN_LINES", -1.0)
+    ended = command("db", "upgrade", "--no-backup", "--db", empty_database_url)
+    assert ended.code == 0
+    assert "3 of 3 jobs" in ended.err
+
+
+def test_drop_asks(sqlite_url: str, command: Run) -> None:
+    """The question tells what would go; a no leaves all of it."""
+    command("archive", EXAMPLES, "--db", sqlite_url)
+    code, shown = on_terminal("db", "drop", "--db", sqlite_url, answer="n\n")
+    assert "with 4 jobs from" in shown
+    assert (code, len(job_ids(command, sqlite_url))) == (exit_codes.REFUSED, 4)
+    assert "nothing was changed" in shown
 
 
 def test_downgrade_asks(sqlite_url: str, command: Run) -> None:

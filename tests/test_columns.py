@@ -53,6 +53,13 @@ def test_columns_of_a_part(archive: Archive) -> None:
     assert list(columns.values) == ["eval_loss"]
 
 
+def test_columns_of_a_metric_at_every_step(archive: Archive) -> None:
+    """Without gaps a column is what was stored."""
+    archive.save(job(job_id="whole", checkpoints=[checkpoint(step, {"loss": step / 8}) for step in range(5)]))
+    with archive.read() as repository:
+        assert repository.columns("whole").values["loss"].tolist() == [0.0, 0.125, 0.25, 0.375, 0.5]
+
+
 def test_columns_of_nothing(archive: Archive) -> None:
     """A job without checkpoints has empty columns; a job that is not there is an error."""
     with archive.read() as repository:

@@ -1,6 +1,9 @@
 """The public suite over every database and door there is."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from sqlalchemy.engine import URL
@@ -8,6 +11,13 @@ from sqlalchemy.engine import URL
 from async_archives import blocking
 from tuneledger import Archive
 from tuneledger.testing import ArchiveConformance, Door
+
+UNFINISHED = """
+from tuneledger.testing import ArchiveConformance
+
+class TestMine(ArchiveConformance):
+    pass
+"""
 
 _DATABASES = {"memory": None, "file": "sqlite_url", "postgresql": "postgres_url", "pgbouncer": "pooled_url"}
 
@@ -37,3 +47,12 @@ class TestAsynchronousDoor(ArchiveConformance):
         """An empty archive."""
         with blocking(location) as archive:
             yield archive
+
+
+def test_a_suite_without_an_archive_says_what_to_do(tmp_path: Path) -> None:
+    """Whoever forgets the one fixture is told which."""
+    (tmp_path / "test_mine.py").write_text(UNFINISHED)
+    pytest_run = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "test_append"]
+    ended = subprocess.run(pytest_run, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ended.returncode == pytest.ExitCode.TESTS_FAILED
+    assert "override the fixture `archive`" in ended.stdout

@@ -217,6 +217,15 @@ def test_damage_is_found_at_the_end(source: Archive, tmp_path: Path, damage: str
             assert repository.proof("rich").wrong_steps[0] in {10, 20, 30}
 
 
+def test_values_whose_checkpoint_is_gone_are_no_proof(source: Archive) -> None:
+    """A job that lost a checkpoint does not fit its digest, though every step that is left fits its own."""
+    with source.engine.begin() as connection:
+        connection.execute(text("DELETE FROM checkpoints WHERE step_number = 20"))
+    with source.read() as repository:
+        proof = repository.proof("rich")
+    assert (proof.holds, proof.wrong_steps) == (False, ())
+
+
 def test_value_of_no_series_is_damage(source: Archive, tmp_path: Path) -> None:
     """A value under a name that its job does not have cannot be copied, and is said to be damage."""
     with source.engine.begin() as connection:

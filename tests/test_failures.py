@@ -221,7 +221,7 @@ def test_swallowed_full_disk_is_not_committed(sqlite_path: Path) -> None:
         def limit(connection: sqlite3.Connection, *_: object) -> None:
             connection.execute("PRAGMA max_page_count = 90")
 
-        with pytest.raises(DatabaseError, match="earlier statement"), archive.write() as repository:  # noqa: PT012
+        with pytest.raises(DatabaseError, match="earlier statement"), archive.write() as repository:  # noqa: PT012 - its end raises
             repository.save(some_job("first"))
             with pytest.raises(DatabaseFull):
                 repository.save(some_job("large", 20_000))
@@ -238,6 +238,26 @@ def test_undecodable_text(sqlite_path: Path) -> None:
         connection.close()
         with pytest.raises(DatabaseDamaged), archive.read() as repository:
             repository.job("job")
+
+
+def test_a_file_that_somebody_reads_becomes_wal_afterwards(tmp_path: Path) -> None:
+    """The change of mode needs the file alone, which SQLite does not wait for by itself: we do."""
+    path = tmp_path / "new.db"
+    holder = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    holder.execute("CREATE TABLE empty (x)")
+    holder.execute("DROP TABLE empty")
+    holder.execute("BEGIN")
+    holder.execute("SELECT * FROM sqlite_master").fetchall()
+    with pytest.raises(DatabaseBusy):
+        Archive(path, wait_seconds=0.1)
+    release = threading.Timer(0.3, holder.execute, ["COMMIT"])
+    release.start()
+    with Archive(path, wait_seconds=20) as archive:
+        assert archive.save(some_job()).created
+        with archive.engine.connect() as connection:
+            assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+    release.join()
+    holder.close()
 
 
 def test_locked_file(sqlite_path: Path) -> None:
@@ -288,7 +308,7 @@ def administrator(postgres_url: str) -> Iterator[psycopg.Connection]:
 )
 def test_unreachable_server(postgres_url: str, change: dict[str, str]) -> None:
     """Wrong address, name or password: unavailable, by a message without any secret."""
-    url = make_url(postgres_url).set(**change)  # type: ignore[arg-type]
+    url = make_url(postgres_url).set(**change)  # type: ignore[arg-type] # one part, by name
     with pytest.raises(DatabaseUnavailable) as caught:
         Archive(url)
     assert caught.value.retryable
@@ -486,7 +506,7 @@ def test_missing_table(archive: Archive) -> None:
 
 def test_swallowed_error_is_not_committed(archive: Archive) -> None:
     """A transaction in which a statement failed cannot be committed, whoever caught the error."""
-    with pytest.raises(DatabaseError, match="earlier statement"), archive.write() as repository:  # noqa: PT012
+    with pytest.raises(DatabaseError, match="earlier statement"), archive.write() as repository:  # noqa: PT012 - its end raises
         repository.save(some_job())
         with pytest.raises(SchemaBroken):
             repository._connection.exec_driver_sql("SELECT * FROM no_such_table")

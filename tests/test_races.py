@@ -138,6 +138,7 @@ def test_deleted_between_looking_and_locking(postgres_url: str) -> None:
             assert repository.save(job(step(2, loss=0.4))).created
         writes: list[Callable[[CheckpointRepository], object]] = [
             lambda repository: repository.append("j", [step(3, loss=0.1)]),
+            lambda repository: repository.append("j", [step(3, loss=0.1), step(4, loss=0.1)]),
             lambda repository: repository.delete_job("j"),
         ]
         for write in writes:
@@ -166,6 +167,11 @@ def test_a_step_that_shows_up_between_two_queries(postgres_url: str) -> None:
         with archive.write() as repository:
             Meeting(repository, "unnest", lambda: archive.append("j", [step(2, loss=0.4)]))
             assert [found.step_number for found in repository.checkpoints("j")] == [1, 3]
+        with archive.write() as repository:
+            Meeting(repository, "value", lambda: archive.append("j", [step(9, loss=0.2)]))
+            columns = repository.columns("j")
+        assert columns.steps.tolist() == [1, 2, 3]
+        assert columns.values["loss"].tolist() == [0.5, 0.4, 0.3]
 
 
 def test_a_reader_sees_one_moment(archive: Archive) -> None:

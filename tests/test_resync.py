@@ -440,3 +440,8 @@ def test_provenance_is_kept_where_something_was_written(archive: Archive) -> Non
         }
         assert {record.format for record in records} == {"mistral"}
         assert {record.size_bytes for record in records} == {10}
+
+
+def test_what_was_absent_says_so() -> None:
+    """A report that is printed tells what was not there from what was null."""
+    assert repr(Change(2, "metrics.grad", ABSENT, None).old) == "ABSENT"

@@ -415,3 +415,24 @@ def test_a_stream_takes_constant_memory(
             tracemalloc.stop()
         assert count == (length if within is None else 2)
     assert peaks[1] < 1.5 * peaks[0]
+
+
+def test_the_provider_of_a_job(archive: Archive) -> None:
+    """It is told without reading the job; a job that is not there has none."""
+    job = saved(archive, [], secrets.token_hex(8))
+    with archive.read() as repository:
+        assert repository.provider(job.job_id) == job.provider
+        with pytest.raises(JobNotFound):
+            repository.provider("nobody")
+
+
+def test_a_long_curve_without_a_number_is_thinned_out_to_nothing(archive: Archive) -> None:
+    """A metric that is NaN at every step has no point to keep."""
+    steps = [{"step_number": step, "created_at": 1, "metrics": {"loss": math.nan}} for step in range(20)]
+    job_id = secrets.token_hex(8)
+    archive.save(Job.model_validate({"job_id": job_id, "provider": "p", "checkpoints": steps}))
+    with archive.read() as repository:
+        (series,) = repository.series([job_id], "loss", points=5).values()
+        assert (series.steps, series.values) == ([], [])
+        (series,) = repository.series([job_id], "loss", points=20).values()
+        assert series.steps == list(range(20))

@@ -92,3 +92,13 @@ def test_show_and_verify_tell_the_notes(
     assert "notes are not looked for in jobs of more than 4 checkpoints" in capsys.readouterr().out
     assert run(["show", "run", "--db", database_url, "--json"]) == 0
     assert '"notes": null' in capsys.readouterr().out
+
+
+def test_the_notes_of_many_jobs(sqlite_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """`verify --data` looks through every job, also where they fill more than one page."""
+    rows = [{"loss": 0.0} for _ in range(5)]
+    with Archive(sqlite_url, durable=False) as archive:
+        for number in range(101):
+            archive.save(Job(job_id=f"run {number}", provider="p", checkpoints=checkpoints(*rows)))
+    assert run(["verify", "--data", "--db", sqlite_url]) == 0
+    assert capsys.readouterr().out.count("5 of 5 values of loss are exactly 0.0") == 101

@@ -1,5 +1,6 @@
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from source_records import (
     openai_job,
     own_job,
     page,
+    together_job,
     trainer_state,
 )
 from tuneledger.errors import InvalidArgument, InvalidPayload, UnknownFormat
@@ -266,6 +268,13 @@ def test_null_lists_of_a_job_are_empty() -> None:
     assert job.events == []
 
 
+@pytest.mark.parametrize("name", ["tuneledger", "tuneledger-jsonl"])
+def test_a_provider_may_be_named_like_our_own_formats(name: str) -> None:
+    """Then a job of it is exported in that format, and read again."""
+    job = Job.model_validate(own_job([1]) | {"provider": name})
+    assert read(name, document("x", exported(job))) == [job]
+
+
 def test_several_jobs_of_ours() -> None:
     """Several exported jobs make a list, and each is read; what else stands there is refused by its place."""
     other = own_job([1]) | {"job_id": "second"}
@@ -280,6 +289,32 @@ def test_a_job_of_openai_s_is_none_of_mistral_s() -> None:
     """Another provider's job is not archived as Mistral's, though it has all that a lean one of these has."""
     with pytest.raises(InvalidPayload, match="is a record of OpenAI's kind"):
         read("mistral", document("x", openai_job()))
+
+
+@pytest.mark.parametrize(
+    ("given", "job_id", "reason"),
+    [
+        ({"metrics": 5}, None, "'metrics': must be a list of objects"),
+        ({"checkpoints": ["x"]}, None, "'checkpoints': must be a list of objects"),
+        ({"metrics": [{"global_step": 1.5}]}, None, "'global_step': must be a whole number"),
+        ({"metrics": [{"loss": 1.0}]}, None, "'global_step': must be a whole number"),
+        ({"updated_at": "yesterday"}, None, "updated_at"),
+        ({}, "ft-other", "not the job that was asked for"),
+    ],
+)
+def test_what_is_not_together_s_is_refused(given: dict[str, Any], job_id: str | None, reason: str) -> None:
+    """With the place: the list, the step, the time, the id."""
+    with pytest.raises(InvalidPayload, match=reason):
+        read("together", document("x", together_job("running", 10) | given), job_id=job_id)
+
+
+def test_lists_that_a_job_of_together_s_came_with_come_back() -> None:
+    """An absent list stays absent, an empty one empty and a null one null."""
+    cases: list[dict[str, Any]] = [{}, {"metrics": [], "checkpoints": []}, {"metrics": None}]
+    for lists in cases:
+        given = together_job("running", 10, **lists)
+        (job,) = read("together", document("x", {"data": [given]}))
+        assert exported(job) == given
 
 
 # -- sources of other packages ------------------------------------------------------------------

@@ -7,6 +7,7 @@ import sys
 import tarfile
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,7 +24,7 @@ from source_records import (
 )
 from tuneledger import Archive
 from tuneledger.cli import exit_codes, run
-from tuneledger.errors import InvalidArgument, InvalidPayload, LimitExceeded, UnknownFormat
+from tuneledger.errors import DatabaseReadOnly, InvalidArgument, InvalidPayload, LimitExceeded, UnknownFormat
 from tuneledger.sources import Document
 from tuneledger.sync import Outcome, archive_document, archive_paths, read_document
 from tuneledger.sync import inputs as sync_inputs
@@ -31,10 +32,10 @@ from tuneledger.sync import inputs as sync_inputs
 STATE = json.dumps(trainer_state([{"loss": 1.0, "step": 1}])).encode()
 
 
-def archived(location: str, *paths: Path | str, **options: object) -> dict[str, Outcome]:
+def archived(location: str, *paths: Path | str, **options: Any) -> dict[str, Outcome]:
     """The outcomes of archiving these, by name."""
     with Archive(location) as archive:
-        outcomes = list(archive_paths(archive, list(map(str, paths)), **options))  # type: ignore[arg-type]
+        outcomes = list(archive_paths(archive, list(map(str, paths)), **options))
     assert len({outcome.name for outcome in outcomes}) == len(outcomes)
     return {outcome.name: outcome for outcome in outcomes}
 
@@ -272,6 +273,13 @@ def test_a_folder_of_files_that_belong_together_is_bounded(tmp_path: Path, sqlit
     size = len(json.dumps(openai_job()))
     outcomes = list(archived(sqlite_url, folder, max_bytes=2 * size).values())
     assert [isinstance(outcome.error, LimitExceeded) for outcome in outcomes].count(True) == 1
+
+
+def test_files_that_belong_together_meet_a_database_that_fails(tmp_path: Path, sqlite_url: str) -> None:
+    """What the database refuses is no fault of the files: it ends the archiving, and no file is blamed."""
+    (tmp_path / "job.json").write_text(json.dumps(openai_job()))
+    with Archive(sqlite_url, read_only=True) as archive, pytest.raises(DatabaseReadOnly):
+        list(archive_paths(archive, [str(tmp_path / "job.json")]))
 
 
 def test_unknown_files_are_errors_where_they_were_named(tmp_path: Path, sqlite_url: str) -> None:

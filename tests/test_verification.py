@@ -210,6 +210,29 @@ def test_repair_rebuilds_summaries_alone(damaged: Archive) -> None:
             assert repository.summaries(name)["train_loss"] == repository.summaries("untouched")["train_loss"]
 
 
+@pytest.mark.parametrize("change", ["kind = 1", "value = 'text'", "value = NULL, kind = 99"])
+def test_what_no_check_lets_through(sqlite_url: str, change: str) -> None:
+    """Values that no release writes, as only a damaged file holds them, are told by their step."""
+    with Archive(sqlite_url) as archive:
+        archive.save(some_job("odd", 4))
+        execute(
+            archive,
+            f"PRAGMA ignore_check_constraints = ON; UPDATE metrics SET {change} WHERE step_number = 2; "
+            "PRAGMA ignore_check_constraints = OFF",
+        )
+        assert (CHANGED, 2) in said_of(archive.verify(), "odd")
+
+
+def test_a_changed_schema_is_told(sqlite_url: str) -> None:
+    """What somebody did to the tables of a file is found too, before its rows are."""
+    with Archive(sqlite_url) as archive:
+        execute(archive, "ALTER TABLE jobs ADD COLUMN theirs")
+        found, *_ = archive.verify()
+    assert (found.problem, found.job_id) == (CHANGED, None)
+    assert found.detail.startswith("the schema: ")
+    assert "theirs" in found.detail
+
+
 def test_rows_without_a_job(database_url: str) -> None:
     """Rows whose job is gone are told table by table, and a canonical name that is none."""
     with Archive(database_url) as archive:

@@ -8,9 +8,7 @@ import time
 
 def wait(seconds: float, *, is_async: bool) -> None:
     """Wait; ``is_async`` where an asynchronous driver's greenlet asks, whose event loop must go on."""
-    if (
-        is_async
-    ):  # pragma: no cover - coverage does not see into greenlets; a test of the asynchronous door does
+    if is_async:
         from sqlalchemy.util.concurrency import await_
 
         await_(asyncio.sleep(seconds))

@@ -255,10 +255,9 @@ def stored_digests(
 ) -> list[int]:
     """Compute the digests of stored checkpoints from what is stored, without making models of it.
 
-    ``rows`` are (step, created_at, extra) in step order. Values at other steps count for nothing.
+    ``rows`` are (step, created_at, extra) in step order, at least one. Values at other steps count for
+    nothing.
     """
-    if not rows:
-        return []
     steps, times, extras = zip(*rows, strict=True)
     names = sorted(series)
     if all(series[name].steps == steps for name in names):

@@ -55,11 +55,13 @@ def _signs(statement: str) -> list[str]:
 
 
 def _table_parts(signs: list[str]) -> Iterator[tuple[str, str]]:
-    opening = signs.index("(")
+    position = signs.index("(")
     columns = []
     item: list[str] = []
-    depth = 0
-    for position, sign in enumerate(signs[opening:], opening):
+    depth = 1
+    while depth:
+        position += 1
+        sign = signs[position]
         depth += {"(": 1, ")": -1}.get(sign, 0)
         if depth == 0 or (depth == 1 and sign == ","):
             name, definition = _item(item)
@@ -67,11 +69,9 @@ def _table_parts(signs: list[str]) -> Iterator[tuple[str, str]]:
                 columns.append(name.removeprefix("column "))
             yield name, definition
             item = []
-            if depth == 0:
-                yield "options", " ".join(signs[position + 1 :])
-                break
-        elif position > opening:
+        else:
             item.append(sign)
+    yield "options", " ".join(signs[position + 1 :])
     yield "order of columns", ", ".join(columns)
 
 
