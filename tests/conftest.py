@@ -15,9 +15,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import psycopg
 import pytest
 from hypothesis import HealthCheck, settings
-from sqlalchemy.engine import URL
+from sqlalchemy.engine import URL, make_url
 
 import pgbouncer
 import postgres_server
@@ -71,7 +72,11 @@ def pytest_xdist_setupnodes(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves out what reads real records where there are none."""
+    """Leaves out what reads real records where there are none, and begins with what takes long.
+
+    Begun last, it would keep one worker busy while the others have nothing left to do.
+    """
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
     if sample_files.FOLDER.is_dir():
         return
     kept = [item for item in items if not item.get_closest_marker("samples")]
@@ -102,31 +107,50 @@ def postgres_server_url() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def _postgres_template(postgres_server_url: str) -> Iterator[str]:
-    with postgres_server.new_database(postgres_server_url) as url:
+def _postgres_administrator(postgres_server_url: str) -> Iterator[psycopg.Connection]:
+    with postgres_server.administrator(postgres_server_url) as connection:
+        yield connection
+
+
+@pytest.fixture(scope="session")
+def _postgres_template(
+    postgres_server_url: str, _postgres_administrator: psycopg.Connection
+) -> Iterator[str]:
+    with postgres_server.new_database(postgres_server_url, connection=_postgres_administrator) as url:
         _migrate(url)
         yield url
 
 
 @pytest.fixture
-def postgres_url(postgres_server_url: str, _postgres_template: str) -> Iterator[str]:
+def postgres_url(
+    postgres_server_url: str, _postgres_administrator: psycopg.Connection, _postgres_template: str
+) -> Iterator[str]:
     """A migrated PostgreSQL database of the test's own."""
-    with postgres_server.new_database(postgres_server_url, template=_postgres_template) as url:
+    with postgres_server.new_database(
+        postgres_server_url, template=_postgres_template, connection=_postgres_administrator
+    ) as url:
         yield url
 
 
 @pytest.fixture
-def empty_postgres_url(postgres_server_url: str) -> Iterator[str]:
+def empty_postgres_url(
+    postgres_server_url: str, _postgres_administrator: psycopg.Connection
+) -> Iterator[str]:
     """An empty PostgreSQL database of the test's own."""
-    with postgres_server.new_database(postgres_server_url) as url:
+    with postgres_server.new_database(postgres_server_url, connection=_postgres_administrator) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def _pooler_url(postgres_server_url: str) -> Iterator[URL]:
+    with pgbouncer.pooled(postgres_server_url) as url:
         yield url
 
 
 @pytest.fixture
-def pooled_url(postgres_url: str) -> Iterator[URL]:
+def pooled_url(postgres_url: str, _pooler_url: URL) -> URL:
     """The same database as `postgres_url` behind PgBouncer in transaction mode, with three sessions."""
-    with pgbouncer.pooled(postgres_url) as url:
-        yield url
+    return make_url(postgres_url).set(port=_pooler_url.port)
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ from postgres_server import libpq_url
 
 @contextmanager
 def pooled(postgres_url: str) -> Iterator[URL]:
-    """The same database behind PgBouncer, with three server sessions for everybody."""
+    """The same server behind PgBouncer, with three server sessions a database for everybody."""
     url = make_url(postgres_url)
     binary = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
     assert binary, "PgBouncer is missing (on Debian: apt-get install pgbouncer)"

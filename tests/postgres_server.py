@@ -14,7 +14,7 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Literal, NotRequired, TypedDict
 
@@ -92,9 +92,8 @@ class PostgresServer:
             raise RuntimeError(_MISSING)
         # PostgreSQL refuses to run as root. Nobody may not be able to enter root's own TMPDIR.
         self._user = "nobody" if os.geteuid() == 0 else None
-        self.folder = Path(
-            tempfile.mkdtemp(prefix="tuneledger-postgres-", dir="/tmp" if self._user else None)  # noqa: S108
-        )
+        parent = "/tmp" if self._user else None  # noqa: S108 - a private folder is made in it
+        self.folder = Path(tempfile.mkdtemp(prefix="tuneledger-postgres-", dir=parent))
         self._data = self.folder / "data"
         self._log = self.folder / "log"
         try:
@@ -234,29 +233,34 @@ def some_server() -> Iterator[str]:
 
 
 @contextmanager
-def new_database(server_url: str, template: str | None = None) -> Iterator[str]:
+def administrator(server_url: str) -> Iterator[psycopg.Connection]:
+    """A connection of the superuser that commits at once; logging in takes longer than what it is for."""
+    with psycopg.connect(libpq_url(server_url), autocommit=True) as connection:
+        yield connection
+
+
+@contextmanager
+def new_database(
+    server_url: str, template: str | None = None, connection: psycopg.Connection | None = None
+) -> Iterator[str]:
     """The URL of a database on that server, dropped at the end, whoever is still connected.
 
     `template` is the URL of the database to copy, to which nobody may be connected; without it the new one is
-    empty.
+    empty. `connection` is the administrator's; without it there is one for each statement, because the server
+    may restart in between.
     """
     name = f"tuneledger_test_{secrets.token_hex(8)}"
     original = make_url(template).database if template else None
     identifiers = sql.Identifier(name), sql.Identifier(original or "template1")
-    with _administrator(server_url) as administrator:
-        administrator.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(*identifiers))
+    with nullcontext(connection) if connection else administrator(server_url) as mine:
+        mine.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(*identifiers))
     try:
         yield make_url(server_url).set(database=name).render_as_string(hide_password=False)
     finally:
-        with _administrator(server_url) as administrator:
-            administrator.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(identifiers[0]))
+        with nullcontext(connection) if connection else administrator(server_url) as mine:
+            mine.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(identifiers[0]))
 
 
 def libpq_url(url: str) -> str:
     """The same database for psycopg and psql, which know no drivers."""
     return make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
-
-
-def _administrator(server_url: str) -> psycopg.Connection:
-    # A connection for each statement: a test may restart the server in between.
-    return psycopg.connect(libpq_url(server_url), autocommit=True)

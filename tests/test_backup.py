@@ -82,6 +82,7 @@ def postgres_programs(server_url: str) -> Path:
     return folders.get(release) or folders[max(folders)]
 
 
+@pytest.mark.slow
 def test_backup_while_others_write(
     database_url: str, writers: list[int], tmp_path: Path, postgres_server_url: str
 ) -> None:

@@ -78,6 +78,7 @@ def test_examples_are_in_mistrals_shape() -> None:
     assert traps > 20
 
 
+@pytest.mark.slow
 def test_scripts_demo(tmp_path: Path) -> None:
     """The first of README's two commands, from any folder."""
     ended = subprocess.run([ROOT / "scripts/demo"], cwd=tmp_path, capture_output=True, text=True, check=False)

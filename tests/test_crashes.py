@@ -61,6 +61,7 @@ def check(archive: Archive, name: str, lines: list[str]) -> None:
             assert job == grown(job_id) or job_id not in appended
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(3_600 if LONG else 300)
 def test_sigkill(database_url: str, tmp_path: Path) -> None:
     """Nothing acknowledged is lost, nothing is half; at least half of the kills fell into a write."""
@@ -105,6 +106,7 @@ def crashing_server() -> Iterator[tuple[PostgresServer, str]]:
         server.close()
 
 
+@pytest.mark.slow
 def test_server_crash(crashing_server: tuple[PostgresServer, str]) -> None:
     """A server that crashes keeps every save that returned, and an open archive goes on with it."""
     server, url = crashing_server

@@ -96,6 +96,7 @@ def test_links_lead_somewhere(document: Path) -> None:
 # -- docs/command-line.md -----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_examples_of_the_command_line(folder: Path) -> None:
     """Every example of docs/command-line.md runs and prints what it shows."""
     with Reader(folder) as reader:

@@ -67,6 +67,7 @@ def check(postgres_url: str, archive: Archive, *, acknowledged: bool) -> None:
     assert list(archive.verify()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_fault(postgres_url: str, network: FaultyNetwork, archive: Archive, fault: str, moment: str) -> None:

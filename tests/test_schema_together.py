@@ -78,6 +78,7 @@ def worker() -> Iterator[Worker]:
     started.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("engine", "way"),
     [
@@ -107,6 +108,7 @@ def test_all_at_once(
                 assert schema.drift(database) == []
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_killed_at_any_moment(empty_database_url: str, worker: Worker) -> None:
     """After SIGKILL in the middle the database is at a whole revision, has its rows, and upgrades on."""
