@@ -4,12 +4,15 @@ import json
 import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psycopg
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import make_url
+from sqlalchemy import event, make_url
 
+from postgres_server import libpq_url
 from tuneledger import Archive, CheckpointRepository
 from tuneledger.aio import AsyncArchive
 from tuneledger.errors import DatabaseBusy, DatabaseReadOnly, DriverMissing, JobNotFound
@@ -102,27 +105,31 @@ def test_cancelling_twice_does_not_lose_a_database_in_memory() -> None:
     asyncio.run(main())
 
 
-def test_waiting_lets_the_loop_go_on(tmp_path: Path) -> None:
-    """Where we wait by ourselves other tasks run: here the one that ends what is waited for."""
-    path = tmp_path / "new.db"
-    holder = sqlite3.connect(path, isolation_level=None)
-    holder.execute("CREATE TABLE empty (x)")
-    holder.execute("DROP TABLE empty")
-    holder.execute("BEGIN")  # a reader, who keeps the file from becoming one with a log
-    holder.execute("SELECT * FROM sqlite_master").fetchall()
-
-    async def release() -> None:
-        await asyncio.sleep(0.2)
-        holder.execute("COMMIT")
+def test_waiting_lets_the_loop_go_on(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the tries of a save other tasks run: the pause is the event loop's, not the thread's."""
+    monkeypatch.delattr(time, "sleep")  # it would stop the loop
+    lost: list[str] = []
 
     async def main() -> None:
-        releasing = asyncio.create_task(release())
-        async with AsyncArchive(path, wait_seconds=2) as archive:
-            assert releasing.done()
+        async with AsyncArchive(postgres_url, wait_seconds=20) as archive:
+
+            @event.listens_for(archive._archive.engine, "before_cursor_execute")
+            def lose(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
+                if not lost and statement.startswith("INSERT INTO tuneledger.jobs"):
+                    lost.append(statement)
+                    with psycopg.connect(libpq_url(postgres_url)) as other:
+                        other.execute(_LOSE_ALL_OTHERS)
+
             assert (await archive.save(job())).created
 
     asyncio.run(main())
-    holder.close()
+    assert len(lost) == 1
+
+
+_LOSE_ALL_OTHERS = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
 
 
 def test_a_lock_that_stays_is_told(sqlite_url: str) -> None:

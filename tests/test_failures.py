@@ -241,7 +241,7 @@ def test_undecodable_text(sqlite_path: Path) -> None:
 
 
 def test_a_file_that_somebody_reads_becomes_wal_afterwards(tmp_path: Path) -> None:
-    """The change of mode needs the file alone, which SQLite does not wait for by itself: we do."""
+    """The change of mode needs the file alone: a reader is waited for, and one who stays is told of."""
     path = tmp_path / "new.db"
     holder = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     holder.execute("CREATE TABLE empty (x)")

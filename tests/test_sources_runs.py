@@ -299,7 +299,7 @@ def test_a_job_of_openai_s_is_none_of_mistral_s() -> None:
         ({"metrics": [{"global_step": 1.5}]}, None, "'global_step': must be a whole number"),
         ({"metrics": [{"loss": 1.0}]}, None, "'global_step': must be a whole number"),
         ({"updated_at": "yesterday"}, None, "updated_at"),
-        ({}, "ft-other", "not the job that was asked for"),
+        ({}, "ft-other", "not the job id that was asked for"),
     ],
 )
 def test_what_is_not_together_s_is_refused(given: dict[str, Any], job_id: str | None, reason: str) -> None:

@@ -193,7 +193,8 @@ def _use_write_ahead_log(connection: sqlite3.Connection, wait_seconds: float, *,
             busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
             if not busy or time.monotonic() > deadline:
                 raise
-            wait(0.01, is_async=is_async)
+            # Reached where several open a new file at once, as tests/test_concurrency.py's processes do.
+            wait(0.01, is_async=is_async)  # pragma: no cover - a matter of luck in any one run
 
 
 def check_suitable(connection: Connection) -> None:
