@@ -129,7 +129,7 @@ def test_missing_pyarrow_names_the_extra(
         write_parquet(archive, str(tmp_path / "parquet"))
 
 
-@pytest.mark.parametrize("shape", ["jsonl", "parquet", "csv"])
+@pytest.mark.parametrize("shape", ["provider", "jsonl", "parquet", "csv"])
 def test_archive_takes_back_what_export_wrote(archive: Archive, tmp_path: Path, shape: str) -> None:
     """`export --format` and `archive` are inverses, as far as the format carries."""
     output, back = str(tmp_path / "out"), str(tmp_path / "back.db")
@@ -179,6 +179,10 @@ def test_export_asks_for_jobs_or_all(tmp_path: Path, capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
+        (
+            '{"job_id": 0, "provider": 0, "document": 0, "events": 0, "checkpoints": [], "not_evaluated": 0}',
+            "not_evaluated",
+        ),
         ('{"tuneledger": 1, "job_id": "a", "provider": "p"}\n{"tuneledger": 2}\n', "line 2"),
         ('{"tuneledger": 1, "not_evaluated": [], "job_id": "a", "provider": "p"}\n', "not_evaluated"),
         ('{"tuneledger": 1, "job_id": 5}\n', "job_id"),

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tuneledger.errors import InvalidPayload
-from tuneledger.models import Job, validated
-from tuneledger.sources.source import OTHER_JOB, Document, Hints, Source, exported_as_is
+from tuneledger.sources.source import OTHER_JOB, Document, Hints, Source, exported_as_is, job_as_is
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tuneledger.models import Job
 
 __all__ = ["SOURCE"]
 
@@ -43,7 +44,7 @@ def _read(document: Document, hints: Hints) -> Iterator[Job]:
                 field="job_id",
                 reason=OTHER_JOB,
             )
-        yield validated(Job, item, source=document.name, position=position)
+        yield job_as_is(item, source=document.name, position=position)
 
 
 SOURCE = Source("tuneledger", "jobs as tuneledger exports them", _recognises, _read, exported_as_is)

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from tuneledger import json_text
 from tuneledger.errors import InvalidPayload
+from tuneledger.models import NOT_EVALUATED, Job, Placeholder, validated
 
 if TYPE_CHECKING:
-    from tuneledger.models import CheckpointOut, Event, Job
+    from tuneledger.models import CheckpointOut, Event
 
 __all__ = [
     "OTHER_JOB",
@@ -24,6 +25,7 @@ __all__ = [
     "checkpoint_object",
     "event_object",
     "exported_as_is",
+    "job_as_is",
     "local_job_id",
 ]
 
@@ -165,9 +167,35 @@ def event_object(event: Event) -> dict[str, Any]:
 
 
 def exported_as_is(job: Job) -> dict[str, Any]:
-    """Give a job of no known source as the fields of `Job`, from which `Job` can be made again."""
+    """Give a job of no known source as the fields of `Job`, from which `job_as_is` makes it again.
+
+    Where it has placeholders, ``not_evaluated`` lists the steps of each by metric.
+    """
     exported = {"job_id": job.job_id, **job.fields()}
     exported["document"] = job.document
     exported["events"] = [event_object(event) for event in job.events]
     exported["checkpoints"] = [checkpoint_object(checkpoint) for checkpoint in job.checkpoints]
-    return exported
+    placeholders: dict[str, list[int]] = {}
+    for checkpoint in exported["checkpoints"]:
+        for name, value in checkpoint["metrics"].items():
+            if isinstance(value, Placeholder):
+                placeholders.setdefault(name, []).append(checkpoint["step_number"])
+    return exported | ({"not_evaluated": placeholders} if placeholders else {})
+
+
+def job_as_is(fields: dict[str, Any], *, source: str, position: str) -> Job:
+    """Make the job of which `exported_as_is` gave the fields; the placeholders are put into them."""
+    given = dict(fields)
+    placeholders = given.pop("not_evaluated", {})
+    try:
+        marked = {(step, name) for name, steps in placeholders.items() for step in steps}
+        for checkpoint in given.get("checkpoints", ()) if marked else ():
+            metrics = checkpoint["metrics"]
+            for name in metrics:
+                if (checkpoint["step_number"], name) in marked:
+                    metrics[name] = NOT_EVALUATED
+    except (AttributeError, KeyError, TypeError):
+        raise InvalidPayload(
+            source=source, position=position, field="not_evaluated", reason="is not as `export` writes it"
+        ) from None
+    return validated(Job, given, source=source, position=position)
