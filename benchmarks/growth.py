@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 from tuneledger import Archive, CheckpointOut, Job, MetricOut
+from tuneledger.tables import Base
 
 _MEBIBYTE = 2**20
 
@@ -61,7 +62,38 @@ def archive_from_memory(place: str, jobs: int, checkpoints: int) -> None:
             start = time.perf_counter()
             archive.save(job)
             seconds += time.perf_counter() - start
-    print(f"archived from memory: {jobs * checkpoints / seconds:,.0f} checkpoints/s")
+    shown = "PostgreSQL" if "://" in place else "SQLite"
+    print(f"archived from memory, {shown}: {jobs * checkpoints / seconds:,.0f} checkpoints/s")
+
+
+def digests_of(place: str) -> dict[str, int]:
+    """Give the digest of every job."""
+    with Archive(place, read_only=True) as archive, archive.read() as repository:
+        return repository.digests(repository.job_ids())
+
+
+def print_size(place: str, when: str) -> None:
+    """Print how much disk an archive takes, indexes included."""
+    if "://" not in place:
+        print(f"{place} {when}: {Path(place).stat().st_size / _MEBIBYTE:.1f} MiB")
+        return
+    with Archive(place, read_only=True) as archive, archive.engine.connect() as connection:
+        found = connection.exec_driver_sql(
+            "SELECT sum(pg_total_relation_size(oid)) FROM pg_class "
+            "WHERE relkind = 'r' AND relnamespace = 'tuneledger'::regnamespace"
+        ).scalar_one()
+    print(f"PostgreSQL {when}: {int(found) / _MEBIBYTE:.1f} MiB")
+
+
+def vacuum(place: str, how: str) -> None:
+    """Give pruned space back."""
+    with Archive(place) as archive, archive.engine.connect() as connection:
+        if "://" in place:
+            driver = connection.execution_options(isolation_level="AUTOCOMMIT")
+            for table in Base.metadata.tables:
+                driver.exec_driver_sql(f"{how} tuneledger.{table}")
+        else:
+            connection.connection.dbapi_connection.execute(how)  # type: ignore[union-attr] # it is connected
 
 
 def main() -> None:
@@ -77,17 +109,25 @@ def main() -> None:
     folder, url = str(given.folder / "parquet"), given.postgresql
     archive_from_memory(one, given.jobs, given.checkpoints)
     command("db", "upgrade", "--db", url)
+    archive_from_memory(url, given.jobs, given.checkpoints)
+    command("db", "drop", "--yes", "--db", url)
+    command("db", "upgrade", "--db", url)
     command("copy", one, url, "--no-prove")
     command("copy", one, url)
     command("copy", url, back, "--no-prove")
     command("export", "--all", "--format", "parquet", "--output", folder, "--db", url)
     command("archive", folder, "--db", again)
+    print(f"digests equal: {digests_of(one) == digests_of(url) == digests_of(back) == digests_of(again)}")
     for place in (url, back):
+        print_size(place, "before")
         command("prune", "--provider", "old", "--yes", "--db", place)
         command("verify", "--db", place)
+        print_size(place, "after prune")
+        for how in ("VACUUM", "VACUUM FULL") if place == url else ("VACUUM",):
+            vacuum(place, how)
+            print_size(place, f"after {how}")
     command("prune", "--older-than", "1d", "--keep-last", "100", "--yes", "--db", again)
-    for path in (one, back, again):
-        print(f"{path}: {Path(path).stat().st_size / _MEBIBYTE:.1f} MiB")
+    command("verify", "--db", again)
 
 
 if __name__ == "__main__":

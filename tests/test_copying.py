@@ -119,6 +119,43 @@ def test_second_copy_writes_nothing(source: Archive, database_url: str) -> None:
     assert (report.copied, report.merged, report.unchanged, report.proved) == (0, 0, 22, 22)
 
 
+def test_labels_and_inputs_of_equal_jobs_add_up(source: Archive, database_url: str, tmp_path: Path) -> None:
+    """Labels, pins and inputs of a job whose content is there go too; ``replace`` makes them equal."""
+    with Archive(database_url) as there, Archive(tmp_path / "third.db") as third:
+        third.save(job("bare", created_at=7), inputs=[Input("third.json", "conformance", 5, "cc")])
+        copy_jobs(source, there)
+        with source.write() as repository:
+            repository.label("rich", add=["pinned", "theirs"])
+            repository.label("job-03", add=["theirs"])
+        with there.write() as repository:
+            repository.label("rich", add=["ours", "theirs"])
+        report = copy_jobs(source, there)
+        assert (report.copied, report.unchanged, report.annotated) == (0, 22, 2)
+        assert copy_jobs(third, there).annotated == 1
+        assert copy_jobs(source, there).annotated == 0
+        with there.read() as repository:
+            assert repository.labels("rich") == ["ours", "pinned", "theirs"]
+            assert repository.labels("job-03") == ["theirs"]
+            assert [found.name for found in repository.inputs("bare")] == ["third.json"]
+        assert copy_jobs(source, there, on_conflict="replace").annotated == 2
+        assert contents(there) == contents(source)
+
+
+def test_labels_of_a_job_that_goes_meanwhile(source: Archive, tmp_path: Path) -> None:
+    """A job that was deleted since its labels were compared is left out."""
+    with Archive(tmp_path / "there.db") as there:
+        copy_jobs(source, there)
+        with source.write() as repository:
+            repository.label("bare", add=["new"])
+            repository.label("rich", add=["new"])
+        with source.read() as one, there.read() as other:
+            changes = other.changes_beside(one, ["bare", "rich"])
+        with there.write() as repository:
+            repository.delete_job("bare")
+            assert repository.change_beside(changes) == 1
+            assert repository.labels("rich") == ["new"]
+
+
 def test_grown_jobs_are_merged(source: Archive, database_url: str) -> None:
     """What came to a job since it was copied is added, with its states and inputs, whatever its length."""
     with Archive(database_url) as there:
@@ -132,9 +169,7 @@ def test_grown_jobs_are_merged(source: Archive, database_url: str) -> None:
         with source.read() as one, there.read() as other:
             assert other.job("rich") == one.job("rich")
             assert other.states("rich") == one.states("rich")
-            assert [found.name for found in other.inputs("rich")] == [
-                found.name for found in one.inputs("rich")
-            ]
+            assert other.inputs("rich") == one.inputs("rich")
 
 
 def test_conflicts_are_decided_as_by_a_save(source: Archive, tmp_path: Path) -> None:

@@ -37,6 +37,8 @@ class CopyReport:
     """Jobs whose digest was there already."""
     merged: int = 0
     """Jobs that were there with other content, and now hold what both had (or, replaced, what came)."""
+    annotated: int = 0
+    """Jobs among the unchanged that got labels or inputs, which no digest covers."""
     refused: list[Conflict] = field(default_factory=list)
     proved: int = 0
     """Jobs whose digest was computed again from what now is stored, and fits."""
@@ -57,7 +59,8 @@ def copy_jobs(
     """Copy the jobs that pass all filters, or those of ``job_ids`` among them, with all that belongs to them.
 
     Jobs go as rows, exactly as they are. One that is in ``target`` with other content is merged, kept,
-    refused or replaced, as a save does; a refusal does not keep the others from being copied. With
+    refused or replaced, as a save does; a refusal does not keep the others from being copied. Labels and
+    inputs add up, also those of jobs with the same content; ``replace`` alone takes any away. With
     ``prove`` every job's digest is computed again at the end from what ``target`` then holds.
     Raises `JobNotFound` for one of ``job_ids`` that ``source`` does not have.
     """
@@ -74,7 +77,9 @@ def copy_jobs(
     for page, row_counts in chosen():
         with target.read() as here:
             digests = here.digests([job.job_id for job in page])
-        report.unchanged += sum(digests.get(job.job_id) == job.digest for job in page)
+        equal = [job.job_id for job in page if digests.get(job.job_id) == job.digest]
+        report.unchanged += len(equal)
+        report.annotated += _bring_beside(source, target, equal, mode)
         differing = [job for job in page if digests.get(job.job_id, job.digest) != job.digest]
         for batch in batches([job for job in page if job.job_id not in digests], row_counts):
             copied = _copy_new(source, target, batch)
@@ -149,6 +154,18 @@ def _copy_differing(
         report.refused.append(refusal)
     else:
         report.merged += 1
+
+
+def _bring_beside(source: Archive, target: Archive, job_ids: Sequence[str], mode: OnConflict) -> int:
+    """Bring labels and inputs of stored jobs up to the source's; give how many jobs lacked any."""
+    if not job_ids:
+        return 0
+    with source.read() as there, target.read() as here:
+        changes = here.changes_beside(there, job_ids, exactly=mode is OnConflict.REPLACE)
+    if not changes:
+        return 0
+    with target.write() as here:
+        return here.change_beside(changes)
 
 
 def _prove(target: Archive, jobs: Sequence[JobToCopy], report: CopyReport) -> None:

@@ -62,6 +62,7 @@ def copy(
 ) -> None:
     """Copy jobs from one archive to another, with all that belongs to them, exactly.
 
+    Labels and inputs add up where TO holds the job; `--on-conflict replace` alone takes any away.
     Stopped in whatever way, it goes on when it is started again. A URL names a schema by ?schema=NAME.
     """
     from tuneledger.archive import Archive
@@ -106,6 +107,7 @@ def copy_value(report: CopyReport) -> dict[str, object]:
     return {
         "copied": report.copied,
         "unchanged": report.unchanged,
+        "annotated": report.annotated,
         "merged": report.merged,
         "refused": [str(refusal) for refusal in report.refused],
         "proved": report.proved,
@@ -116,6 +118,8 @@ def copy_value(report: CopyReport) -> dict[str, object]:
 def told(report: CopyReport) -> str:
     """Say what a copy did."""
     told = f"copied {report.copied} jobs, merged {report.merged}, found {report.unchanged} there already"
+    if report.annotated:
+        told += f" ({report.annotated} of them got labels or inputs)"
     return f"{told}; the digests of {report.proved} fit" if report.proved else told
 
 

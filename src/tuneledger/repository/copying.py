@@ -10,21 +10,24 @@ from collections.abc import Sequence
 from itertools import compress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Unpack
 
-from sqlalchemy import bindparam, func, select, tuple_
+from sqlalchemy import and_, bindparam, delete, func, select, tuple_
 
 from tuneledger.errors import DatabaseDamaged
+from tuneledger.mapping import quiet_collector
 from tuneledger.repository.changing import Merged
 from tuneledger.repository.digests import DigestQueries
 from tuneledger.repository.jobs import JobFilters, narrowed
 from tuneledger.repository.labels import LabelWriting
 from tuneledger.repository.records import OnConflict
 from tuneledger.repository.saving import JobWriting
-from tuneledger.repository.scope import portions
+from tuneledger.repository.scope import _JOB_KEYS, portions
 from tuneledger.tables import (
     Base,
     CheckpointRow,
     EventRow,
+    InputRow,
     JobDigestRow,
+    JobLabelRow,
     JobMetricRow,
     JobRow,
     MetricNameRow,
@@ -33,9 +36,9 @@ from tuneledger.tables import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from sqlalchemy import Table
+    from sqlalchemy import Select, Table
 
-__all__ = ["TABLES_OF_A_JOB", "Columns", "JobToCopy", "RowCopying"]
+__all__ = ["TABLES_OF_A_JOB", "ChangeBeside", "Columns", "JobToCopy", "RowCopying"]
 
 _ROWS_A_WINDOW: Final = 50_000
 """Rows of one table that are in memory at once."""
@@ -66,6 +69,19 @@ _NAMES = (
     .where(JobMetricRow.job_key.in_(bindparam("job_keys", expanding=True)))
     .distinct()
 )
+
+# No digest covers these: equal digests say nothing of them.
+_BESIDE: Final = tuple(TABLES_OF_A_JOB[row_class.__tablename__] for row_class in (JobLabelRow, InputRow))
+
+
+class ChangeBeside(NamedTuple):
+    """What one table of those that no digest covers lacks of another archive's, or has too much."""
+
+    table: Table
+    added: list[tuple[Any, ...]]
+    """Rows, the job's id in place of its key."""
+    removed: list[tuple[Any, ...]]
+    """Keys, the same."""
 
 
 class JobToCopy(NamedTuple):
@@ -139,8 +155,51 @@ class RowCopying(JobWriting, LabelWriting, DigestQueries):
         states = {(state.revision, state.status) for state in source.states(job.job_id)}
         self._merge_states(key, states, merged, replace=False)
         self._set_digest(key, locked, merged)
-        self._add_inputs(key, source.inputs(job.job_id))
-        self.label(job.job_id, add=source.labels(job.job_id))
+        self.change_beside(self.changes_beside(source, [job.job_id]))
+
+    def changes_beside(
+        self, source: RowCopying, job_ids: Sequence[str], *, exactly: bool = False
+    ) -> list[ChangeBeside]:
+        """Tell what labels and inputs jobs have in ``source`` alone, or (``exactly``) here alone."""
+        changes = []
+        for table in _BESIDE:
+            theirs, ours = source._rows_beside(table, job_ids), self._rows_beside(table, job_ids)
+            added = [theirs[key] for key in sorted(theirs.keys() - ours.keys())]
+            removed = sorted(ours.keys() - theirs.keys()) if exactly else []
+            if added or removed:
+                changes.append(ChangeBeside(table, added, removed))
+        return changes
+
+    def change_beside(self, changes: Sequence[ChangeBeside]) -> int:
+        """Make these changes to the jobs that are still here; give how many jobs those are."""
+        job_ids = {row[0] for change in changes for row in (*change.added, *change.removed)}
+        found = self._pairs(_JOB_KEYS, {"job_ids": list(job_ids)})
+        keys = {job_id: found[job_id] for job_id in sorted(found, key=found.__getitem__)}
+        keys = {job_id: job_key for job_id, job_key in keys.items() if self._lock(job_key) is not None}
+        for table, added, removed in changes:
+            rows = [(keys[row[0]], *row[1:]) for row in added if row[0] in keys]
+            columns = ("job_key", *(column.name for column in table.c if column.name != "job_key"))
+            self._rows(_CLASSES[table], columns, rows, on_conflict="ON CONFLICT DO NOTHING")
+            gone = [(keys[key[0]], *key[1:]) for key in removed if key[0] in keys]
+            names = [column.name for column in table.primary_key]
+            of_key = and_(*(table.c[name] == bindparam(f"of_{name}") for name in names))
+            if gone:
+                parameters = [
+                    {f"of_{name}": value for name, value in zip(names, key, strict=True)} for key in gone
+                ]
+                self._execute(delete(table).where(of_key), parameters)
+        return len(keys)
+
+    def _rows_beside(self, table: Table, job_ids: Sequence[str]) -> dict[tuple[Any, ...], tuple[Any, ...]]:
+        """Give rows of jobs by their keys, the job's id in place of its key in both."""
+        others = [column for column in table.c if column.name != "job_key"]
+        places = [place for place, column in enumerate(others, 1) if column.primary_key]
+        rows = self._fetched(
+            select(JobRow.job_id, *others)
+            .join(table, table.c.job_key == JobRow.job_key)
+            .where(JobRow.job_id.in_(job_ids))
+        )
+        return {(row[0], *(row[place] for place in places)): row for row in rows}
 
     def rows_of(self, job_keys: Sequence[int]) -> Iterator[tuple[str, Columns]]:
         """Give all rows of jobs: table by table, parents first, as columns by name, in bounded windows.
@@ -148,18 +207,18 @@ class RowCopying(JobWriting, LabelWriting, DigestQueries):
         In place of keys stand what they mean anywhere: job_id for job_key, metric for name_id.
         """
         jobs = JobRow.__table__
-        found = self._fetched(select(jobs).where(JobRow.job_key.in_(job_keys)).order_by(JobRow.job_key))
-        if not found:
+        columns = self._fetched_columns(
+            select(jobs).where(JobRow.job_key.in_(job_keys)).order_by(JobRow.job_key)
+        )
+        if not columns:
             return
-        columns: Columns = dict(zip(jobs.c.keys(), zip(*found, strict=True), strict=True))
         ids = dict(zip(columns.pop("job_key"), columns["job_id"], strict=True))
         yield JobRow.__tablename__, columns
         names = self._pairs(_NAMES, {"job_keys": list(ids)})
         for table in TABLES_OF_A_JOB.values():
-            for rows in self._windows_of(table, list(ids)):
-                if rows:
-                    columns = dict(zip(table.c.keys(), zip(*rows, strict=True), strict=True))
-                    yield table.name, _named(columns, ids, names)
+            for window in self._windows_of(table, list(ids)):
+                if window:
+                    yield table.name, _named(window, ids, names)
 
     def add_rows(self, windows: Iterable[tuple[str, Columns]]) -> set[str]:
         """Add what `rows_of` gave of new jobs; give the ids of those that were added.
@@ -189,24 +248,30 @@ class RowCopying(JobWriting, LabelWriting, DigestQueries):
         inserting = self._insert(JobRow).on_conflict_do_nothing(index_elements=["job_id"])
         return self._pairs(inserting.returning(JobRow.job_id, JobRow.job_key), rows)
 
-    def _windows_of(self, table: Table, job_keys: Sequence[int]) -> Iterator[Sequence[tuple[Any, ...]]]:
+    def _windows_of(self, table: Table, job_keys: Sequence[int]) -> Iterator[Columns]:
         """Give the rows of jobs in key order: of one job window by window, of several at once."""
         key = list(table.primary_key)
         several = select(table).where(table.c.job_key.in_(job_keys)).order_by(*key)
         if len(job_keys) > 1 or len(key) == 1:
-            yield self._fetched(several)
+            yield self._fetched_columns(several)
             return
         # Within one job the rest of the key says how far it is.
         rest = key[1:]
-        places = [list(table.c).index(column) for column in rest]
         first = select(table).where(table.c.job_key == job_keys[0]).order_by(*rest).limit(_ROWS_A_WINDOW)
-        rows = self._fetched(first)
-        while rows:
-            yield rows
-            if len(rows) < _ROWS_A_WINDOW:
+        columns = self._fetched_columns(first)
+        while columns:
+            yield columns
+            if len(columns["job_key"]) < _ROWS_A_WINDOW:
                 return
-            last = tuple(rows[-1][place] for place in places)
-            rows = self._fetched(first.where(tuple_(*rest) > tuple_(*last)))
+            last = tuple(columns[column.name][-1] for column in rest)
+            columns = self._fetched_columns(first.where(tuple_(*rest) > tuple_(*last)))
+
+    def _fetched_columns(self, statement: Select[*tuple[Any, ...]]) -> Columns:
+        """Give the rows of a statement as columns by name; nothing at all where there is no row."""
+        with quiet_collector():  # turning rows into columns takes an object a row, too
+            rows = self._fetched(statement)
+            names = statement.selected_columns.keys()
+            return dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else {}
 
 
 def _named(columns: Columns, ids: Mapping[int, str], names: Mapping[int, str]) -> Columns:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import reduce
 from operator import xor
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import bindparam, select
 
@@ -16,11 +16,15 @@ from tuneledger.mapping import (
     events_digest,
     job_content,
     job_digest,
+    quiet_collector,
     state_digest,
     stored_digests,
 )
 from tuneledger.repository.jobs import JobQueries
 from tuneledger.tables import CheckpointRow, EventRow, JobDigestRow, JobStateRow, MetricRow
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 __all__ = ["DigestQueries", "Proof"]
 
@@ -90,19 +94,26 @@ class DigestQueries(JobQueries):
         size = max(64, _VALUES_A_WINDOW // max(1, len(names)))
         digest, first, wrong = 0, 0, list[int]()
         while True:
-            rows = self._fetched(_CHECKPOINTS, {"job_key": job_key, "first_step": first, "size": size})
-            if not rows:
-                return digest, wrong
-            bounds = {"job_key": job_key, "first_step": rows[0][0], "last_step": rows[-1][0]}
-            series = {}
-            for name_id, name in names.items():
-                values = self._fetched(_VALUES, {**bounds, "name_id": name_id})
-                if values:
-                    series[name] = StoredSeries(*zip(*values, strict=True))
-            computed = stored_digests([row[:3] for row in rows], series)
+            with quiet_collector():
+                rows = self._fetched(_CHECKPOINTS, {"job_key": job_key, "first_step": first, "size": size})
+                computed = self._digests_of(job_key, rows, names)
             digest = reduce(xor, computed, digest)
             pairs = zip(rows, computed, strict=True)
             wrong += [row[0] for row, right in pairs if row[3] != right][: _MOST_STEPS_NAMED - len(wrong)]
             if len(rows) < size:
                 return digest, wrong
             first = rows[-1][0] + 1
+
+    def _digests_of(
+        self, job_key: int, rows: Sequence[tuple[Any, ...]], names: Mapping[int, str]
+    ) -> Sequence[int]:
+        """Compute the digests of rows of checkpoints, in step order, from them and their values."""
+        if not rows:
+            return []
+        bounds = {"job_key": job_key, "first_step": rows[0][0], "last_step": rows[-1][0]}
+        series = {}
+        for name_id, name in names.items():
+            values = self._fetched(_VALUES, {**bounds, "name_id": name_id})
+            if values:
+                series[name] = StoredSeries(*zip(*values, strict=True))
+        return stored_digests([row[:3] for row in rows], series)
