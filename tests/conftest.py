@@ -20,6 +20,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from sqlalchemy.engine import URL, make_url
 
+import citus_cluster
 import pgbouncer
 import postgres_server
 import sample_files
@@ -72,16 +73,17 @@ def pytest_xdist_setupnodes(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves out what reads real records where there are none, and begins with what takes long.
+    """Leaves out what reads real records, or needs Citus, where there is none; begins with what takes long.
 
     Begun last, it would keep one worker busy while the others have nothing left to do.
     """
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
-    if sample_files.FOLDER.is_dir():
-        return
-    kept = [item for item in items if not item.get_closest_marker("samples")]
-    config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("samples")])
-    items[:] = kept
+    there = {"samples": sample_files.FOLDER.is_dir(), "citus": citus_cluster.given()}
+    missing = [name for name, is_there in there.items() if not is_there]
+    left_out = {item: None for item in items if any(map(item.get_closest_marker, missing))}
+    if left_out:
+        config.hook.pytest_deselected(items=list(left_out))
+        items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.fixture(autouse=True)
@@ -145,6 +147,27 @@ def empty_postgres_url(
 def _pooler_url(postgres_server_url: str) -> Iterator[URL]:
     with pgbouncer.pooled(postgres_server_url) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def _citus_database() -> Iterator[str]:
+    with citus_cluster.new_database() as url:
+        yield url
+
+
+@pytest.fixture
+def empty_citus_url(_citus_database: str) -> Iterator[str]:
+    """A database on Citus, the same for all tests of a worker, without our schema before and after."""
+    yield _citus_database
+    with psycopg.connect(postgres_server.libpq_url(_citus_database)) as connection:
+        connection.execute("DROP SCHEMA IF EXISTS tuneledger CASCADE")
+
+
+@pytest.fixture
+def citus_url(empty_citus_url: str) -> str:
+    """A migrated database on Citus, distributed."""
+    _migrate(empty_citus_url, distribute=True)
+    return empty_citus_url
 
 
 @pytest.fixture
@@ -220,9 +243,11 @@ def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
     return ended
 
 
-def _migrate(url: str) -> None:
+def _migrate(url: str, *, distribute: bool = False) -> None:
     engine = open_engine(url)
     try:
         schema.upgrade(engine)
+        if distribute:
+            schema.distribute(engine, shards=4)
     finally:
         engine.dispose()

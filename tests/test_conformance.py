@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.engine import URL
 
+import citus_cluster
 from async_archives import blocking
 from tuneledger import Archive
 from tuneledger.testing import ArchiveConformance, Door
@@ -20,6 +21,8 @@ class TestMine(ArchiveConformance):
 """
 
 _DATABASES = {"memory": None, "file": "sqlite_url", "postgresql": "postgres_url", "pgbouncer": "pooled_url"}
+if citus_cluster.given():
+    _DATABASES["citus"] = "citus_url"
 
 
 @pytest.fixture(params=_DATABASES)

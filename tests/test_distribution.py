@@ -1,6 +1,7 @@
 """What a distributed PostgreSQL (Citus) refuses is in neither the schema nor the statements.
 
-The rules are Citus' own. They are held here on a plain PostgreSQL, so that no change breaks them unseen.
+The rules are Citus' own. They are held here on a plain PostgreSQL, so that no change breaks them unseen;
+tests/test_citus.py runs on a real one.
 """
 
 import re
@@ -11,10 +12,13 @@ from typing import Any
 import pytest
 from sqlalchemy import event, text
 
-from tuneledger import Archive, Event
+from schema_archives import opened
+from tuneledger import Archive, Event, schema
+from tuneledger.cli import exit_codes, run
 from tuneledger.copying import copy_jobs
+from tuneledger.engine import opening
 from tuneledger.pruning import prune
-from tuneledger.tables import Base
+from tuneledger.tables import VIEWS, Base
 from tuneledger.testing import checkpoint, checkpoints, job
 
 REFERENCE = {"jobs", "metric_names"}
@@ -79,9 +83,22 @@ def test_nothing_that_shards_cannot_have(archive: Archive, what: str) -> None:
     assert rows(archive, _COUNTS[what]) == [(0,)]
 
 
-def test_statements_that_write_keep_the_rules(archive: Archive, tmp_path: Path) -> None:
-    """Locks are of one job, writes name the job, DO UPDATE calls nothing that is not immutable."""
+@pytest.mark.parametrize("view", VIEWS)
+def test_views_ask_nothing_of_a_job_that_every_node_has(archive: Archive, view: str) -> None:
+    """No view has a subquery that depends on a row of ``jobs`` or ``metric_names``."""
+    ((definition,),) = rows(archive, f"SELECT pg_get_viewdef('{archive.location.schema}.{view}', true)")
+    assert not re.search(r"\( SELECT[^()]*(\([^()]*\)[^()]*)*= j\.job_key", definition)
+    assert "job_key" in definition
+
+
+def test_statements_keep_the_rules(archive: Archive, tmp_path: Path) -> None:
+    """Locks are of one job, writes name the job, DO UPDATE calls nothing that is not immutable.
+
+    A write goes by one connection to a node, and no query of ``jobs`` has a subquery of one job.
+    """
     said: list[str] = []
+
+    opening._have_citus[archive.engine.pool] = True
 
     @event.listens_for(archive.engine, "before_cursor_execute")
     def listen(*arguments: Any) -> None:
@@ -95,11 +112,17 @@ def test_statements_that_write_keep_the_rules(archive: Archive, tmp_path: Path) 
     )
     archive.save(job(revision=2, checkpoints=checkpoints(3)), on_conflict="replace")
     appended = len(said)
-    with archive.write() as repository:
-        repository.append("job-1", [checkpoint(10, {"valid_loss": None}), checkpoint(99)])
+    archive.append("job-1", [checkpoint(10, {"valid_loss": None}), checkpoint(99)])
+    archive.append("job-1", [checkpoint(100)])
     appending = said[appended:]
     with archive.write() as repository:
         repository.label("job-1", add=["a"], remove=["b"])
+    with archive.read() as repository:
+        assert [found.last_step for found in repository.jobs(label="a", without_label="b").jobs] == [100]
+        assert repository.jobs(input_name="none").jobs == []
+        assert repository.latest_checkpoints().keys() == {"job-1", "other"}
+        assert repository.best_checkpoints("train_loss").keys() == {"job-1", "other"}
+    assert list(archive.verify()) == []
     with Archive(tmp_path / "x.db") as portable:
         copy_jobs(archive, portable)
         prune(archive, provider="conformance", keep_last=1)
@@ -120,3 +143,30 @@ def test_statements_that_write_keep_the_rules(archive: Archive, tmp_path: Path) 
         part for part in updating if re.search(r"\b(now|random|nextval|clock_timestamp|to_timestamp)\(", part)
     ]
     assert not [said for said in appending if re.match(r"(INSERT INTO|UPDATE) (\w+\.)?jobs\b", said)]
+    beginning = [statement for statement in said if "READ WRITE" in statement]
+    assert beginning
+    assert all("citus.multi_shard_modify_mode = 'sequential'" in statement for statement in beginning)
+    assert not [
+        statement for statement in said if re.search(r"\(SELECT .*= (\w+\.)?jobs\.job_key", statement)
+    ]
+
+
+def test_without_citus_nothing_is_distributed(
+    empty_postgres_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The command says what is missing: first of the archive, then of the server."""
+    arguments = ["db", "distribute", "--db", empty_postgres_url]
+    with opened(empty_postgres_url) as engine:
+        assert run(arguments) == exit_codes.SCHEMA
+        schema.upgrade(engine, "0004")
+        assert run(arguments) == exit_codes.SCHEMA
+        schema.upgrade(engine)
+    assert run(arguments) == exit_codes.DATABASE
+    assert "CREATE EXTENSION citus" in capsys.readouterr().err
+    assert run([*arguments, "--shards", "0"]) == exit_codes.USAGE
+
+
+def test_a_file_is_not_distributed(sqlite_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """SQLite is one file, and the message says which way leads to Citus."""
+    assert run(["db", "distribute", "--db", sqlite_url]) == exit_codes.USAGE
+    assert "tuneledger copy" in capsys.readouterr().err

@@ -100,8 +100,8 @@ def upgrade() -> None:
         op.add_column("job_metrics", sa.Column(name, kind))
     op.execute(
         """
-        UPDATE job_digests SET summary_digest =
-            (SELECT f.digest FROM summary_fill AS f WHERE f.job_key = job_digests.job_key LIMIT 1)
+        UPDATE job_digests SET summary_digest = f.digest
+        FROM (SELECT DISTINCT job_key, digest FROM summary_fill) AS f WHERE f.job_key = job_digests.job_key
         """
     )
     copied = ", ".join(f"{name} = f.{name}" for name in _COLUMNS)

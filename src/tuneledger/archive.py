@@ -21,6 +21,7 @@ from tuneledger.engine import (
     Location,
     check_suitable,
     copy_file,
+    has_citus,
     locate,
     location_of,
     open_engine,
@@ -126,6 +127,7 @@ class Archive:
             if not self._is_ours:
                 check_suitable(connection, write=not self.read_only)
             found = schemas.status(connection)
+            has_citus(connection)  # asked here, so that no statement of a write waits for it
         error = found.error(str(self.location))
         may_create = self._is_ours and self.location.schema is None and not self.read_only
         if isinstance(error, SchemaEmpty) and may_create:

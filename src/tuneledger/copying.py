@@ -164,8 +164,7 @@ def _bring_beside(source: Archive, target: Archive, job_ids: Sequence[str], mode
         changes = here.changes_beside(there, job_ids, exactly=mode is OnConflict.REPLACE)
     if not changes:
         return 0
-    with target.write() as here:
-        return here.change_beside(changes)
+    return target.transact("copy labels and inputs", lambda here: here.change_beside(changes))
 
 
 def _prove(target: Archive, jobs: Sequence[JobToCopy], report: CopyReport) -> None:

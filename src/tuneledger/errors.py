@@ -26,6 +26,7 @@
     └── DatabaseError
         ├── UnsuitableConnection         a caller's engine lacks what the archive rests on
         ├── DriverMissing                the extra with the driver is not installed
+        ├── NotDistributable             the database cannot be spread over nodes as asked
         ├── DatabaseUnavailable          cannot be reached, or the connection was lost   (retryable)
         ├── DatabaseBusy                 a lock, a deadlock or a serialisation failure   (retryable)
         ├── DatabaseFull
@@ -60,6 +61,7 @@ __all__ = [
     "JobNotFound",
     "LimitExceeded",
     "MetricNotFound",
+    "NotDistributable",
     "NotFound",
     "PermissionDenied",
     "SchemaAhead",
@@ -258,6 +260,10 @@ class UnsuitableConnection(DatabaseError):
 
 class DriverMissing(DatabaseError):
     """The database driver is not installed; `pip install 'tuneledger[postgres]'` brings it."""
+
+
+class NotDistributable(DatabaseError):
+    """The archive cannot be spread over the nodes of Citus as it was asked for."""
 
 
 class DatabaseUnavailable(DatabaseError):

@@ -189,6 +189,35 @@ def check(*, db: Db = None, schema: Schema = None) -> None:
 
 
 @db_app.command()
+def distribute(
+    *,
+    shards: Annotated[
+        int | None,
+        typer.Option("--shards", metavar="N", help="In how many parts; as Citus is set, if not given."),
+    ] = None,
+    db: Db = None,
+    schema: Schema = None,
+    as_json: AsJson = False,
+) -> None:
+    """Spread a PostgreSQL archive over the nodes of Citus, each job whole on one; any number of times.
+
+    Writers wait meanwhile. What later upgrades add is distributed by them.
+    """
+    from tuneledger import schema as schemas
+    from tuneledger.cli.presenting import counted, print_json, print_line
+
+    with _opened(existing(location(db, schema, note=not as_json))) as engine:
+        found = schemas.distribute(engine, shards=shards)
+    if as_json:
+        print_json(asdict(found))
+        return
+    done = f"distributed {', '.join(found.distributed)}" if found.distributed else "is distributed already"
+    print_line(
+        f"{done}: {counted(found.shards, 'shard')} on {counted(found.nodes, 'node')} of Citus {found.citus}"
+    )
+
+
+@db_app.command()
 def drop(*, yes: Yes = False, db: Db = None, schema: Schema = None) -> None:
     """Drop the archive's tables and views with all they hold, and nothing else.
 

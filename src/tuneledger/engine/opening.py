@@ -7,9 +7,11 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import event, exc
 from sqlalchemy.engine import URL, Connection, Engine, make_url
+from sqlalchemy.pool import Pool
 
 from tuneledger.engine import postgresql, sqlite
 from tuneledger.engine.failures import guard_transactions
@@ -26,6 +28,7 @@ __all__ = [
     "WRITING",
     "Location",
     "check_suitable",
+    "has_citus",
     "locate",
     "open_engine",
     "schema_options",
@@ -255,6 +258,20 @@ def read_one_snapshot(connection: Connection) -> None:
     """Let a transaction of a caller's engine, just begun, see one moment throughout, as one of ours does."""
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+
+
+_have_citus: WeakKeyDictionary[Pool, bool] = WeakKeyDictionary()
+
+
+def has_citus(connection: Connection) -> bool:
+    """Tell whether the database is one of Citus; asked once of each pool of connections."""
+    if connection.dialect.name != "postgresql":
+        return False
+    pool = connection.engine.pool
+    if pool not in _have_citus:
+        query = "SELECT pg_catalog.to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL"
+        _have_citus[pool] = connection.exec_driver_sql(query).scalar_one()
+    return _have_citus[pool]
 
 
 def schema_of(options: Mapping[str, Any]) -> str | None:

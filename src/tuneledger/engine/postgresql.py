@@ -47,6 +47,10 @@ _COMMITS_TO_DISK: Final = (
 )
 """Stronger settings (``remote_apply``) stay as the server has them."""
 
+ONE_CONNECTION_A_NODE: Final = "SET LOCAL citus.multi_shard_modify_mode = 'sequential'"
+"""Citus refuses to write ``jobs`` in a transaction that reached other tables by several connections a node.
+To a server without Citus it is a name that nobody reads."""
+
 
 def make_engine(
     url: URL, *, read_only: bool, durable: bool, wait_seconds: float, reply_seconds: float
@@ -109,7 +113,12 @@ def make_engine(
         answered_within,
     )
     # What a lock was waited for must be seen after it, so each statement has its own snapshot.
-    writing = ("SET TRANSACTION ISOLATION LEVEL READ COMMITTED READ WRITE", locked_within, on_disk)
+    writing = (
+        "SET TRANSACTION ISOLATION LEVEL READ COMMITTED READ WRITE",
+        locked_within,
+        on_disk,
+        ONE_CONNECTION_A_NODE,
+    )
     settings = {
         "read": reading,
         "write": (*writing, answered_within),

@@ -78,6 +78,18 @@ BEGIN
                 'GRANT INSERT, UPDATE, DELETE ON {schema}.%I TO {schema}_write', relation);
         END IF;
     END LOOP;
+    -- Citus reads a view's tables on the nodes as whoever asks: there they are granted with the views.
+    IF pg_catalog.to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL THEN
+        FOR relation IN SELECT c.relname FROM pg_catalog.pg_dist_partition AS p
+            JOIN pg_catalog.pg_class AS c ON c.oid = p.logicalrelid
+            WHERE c.relnamespace = '{schema}'::regnamespace
+        LOOP
+            EXECUTE pg_catalog.format('GRANT SELECT ON {schema}.%I TO {schema}_view', relation);
+        END LOOP;
+        IF FOUND THEN
+            RAISE WARNING 'distributed by Citus: {schema}_view may read the tables, not the views alone';
+        END IF;
+    END IF;
     FOREACH relation IN ARRAY ARRAY[{views}]::name[] LOOP
         IF pg_catalog.to_regclass(pg_catalog.format('{schema}.%I', relation)) IS NOT NULL THEN
             EXECUTE pg_catalog.format('GRANT SELECT ON {schema}.%I TO {schema}_view', relation);

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import bindparam, exists, select
 
-from tuneledger.engine import translated
+from tuneledger.engine import has_citus, translated
 from tuneledger.repository.changing import SET_DIGEST, JobChanging
 from tuneledger.repository.summaries import MERGING
 from tuneledger.tables import (
@@ -105,6 +105,8 @@ class JobAppending(JobChanging):
         """Append the one checkpoint in ``columns``; False where it is not simply new: nothing is written."""
         if self._connection.dialect.name == "sqlite":
             return self._append_by_steps(job_id, columns)
+        if has_citus(self._connection):
+            return False  # which locks rows of a statement only where that names the job's key
         kinds = [(series.kinds or [None])[0] for series in columns.series.values()]
         parameters = {
             "job_id": job_id,

@@ -15,7 +15,7 @@ from tuneledger.errors import CheckpointNotFound, InvalidArgument
 from tuneledger.mapping import checkpoints_from, quiet_collector
 from tuneledger.repository.scope import portions, refuse_text, within_bigint
 from tuneledger.repository.values import ValueQueries
-from tuneledger.tables import JOB_SUMMARY, CheckpointRow, JobMetricRow, JobRow, MetricNameRow, MetricRow
+from tuneledger.tables import JOB_SUMMARY, CheckpointRow, JobDigestRow, JobMetricRow, MetricNameRow, MetricRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -71,14 +71,15 @@ _ONE_A_JOB = (
         ),
     )
 )
-# By a condition on the checkpoint itself SQLite would look at every checkpoint of the job.
+# By a condition on the checkpoint itself SQLite would look at every checkpoint of the job. Citus
+# refuses one within a query of `jobs`, of which every node has a copy.
 _LAST_STEPS = select(
-    JobRow.job_key,
+    JobDigestRow.job_key,
     select(func.max(CheckpointRow.step_number))
-    .where(CheckpointRow.job_key == JobRow.job_key)
-    .correlate(JobRow)
+    .where(CheckpointRow.job_key == JobDigestRow.job_key)
+    .correlate(JobDigestRow)
     .scalar_subquery(),
-).where(JobRow.job_key.in_(bindparam("job_keys", expanding=True)))
+).where(JobDigestRow.job_key.in_(bindparam("job_keys", expanding=True)))
 # SQLite seeks each pair of a list; PostgreSQL would plan each by itself, and joins arrays instead.
 _AT_PAIRS_SQLITE = _ONE_A_JOB.where(
     tuple_(CheckpointRow.job_key, CheckpointRow.step_number).in_(bindparam("pairs", expanding=True))
@@ -264,12 +265,17 @@ class CheckpointQueries(ValueQueries):
         Jobs without checkpoints are left out.
         """
         keys = self._job_keys(job_ids)
-        steps: dict[int, int] = {}
-        for some in portions(list(keys.values())):
-            rows = self._fetched(_LAST_STEPS, {"job_keys": some})
-            steps.update((job_key, step) for job_key, step in rows if step is not None)
+        steps = self._last_steps(list(keys.values()))
         found = self._at(steps)
         return {job_id: found[job_key] for job_id, job_key in keys.items() if job_key in found}
+
+    def _last_steps(self, job_keys: Sequence[int]) -> dict[int, int]:
+        """Give the highest step of each job that has a checkpoint."""
+        found: dict[int, int] = {}
+        for some in portions(job_keys):
+            rows = self._fetched(_LAST_STEPS, {"job_keys": some})
+            found.update((job_key, step) for job_key, step in rows if step is not None)
+        return found
 
     def _one_a_job(self, statement: Executable, parameters: Any) -> dict[int, CheckpointOut]:
         """Give the checkpoint of each job, by its key, that a form of ``_ONE_A_JOB`` finds."""

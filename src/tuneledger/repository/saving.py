@@ -14,6 +14,7 @@ from typing import Any
 
 from sqlalchemy import bindparam, delete, select, update
 
+from tuneledger.engine import has_citus
 from tuneledger.errors import DatabaseDamaged, InvalidArgument, JobNotFound, shortened
 from tuneledger.mapping import (
     CheckpointColumns,
@@ -40,6 +41,8 @@ from tuneledger.tables import (
 
 __all__ = ["JobWriting"]
 
+_JOB = select(JobRow.__table__).where(JobRow.job_id == bindparam("job_id"))
+_DIGEST = select(JobDigestRow.digest).where(JobDigestRow.job_key == bindparam("job_key"))
 _STORED = (
     select(JobRow.__table__, JobDigestRow.digest)
     .join(JobDigestRow, JobDigestRow.job_key == JobRow.job_key)
@@ -93,7 +96,7 @@ class JobWriting(JobAppending):
         decisions = Decisions(_mode(on_conflict), job.job_id)
         parts = _Parts.of(job)
         for _ in range(_MOST_ROUNDS):
-            stored = self._execute(_STORED, {"job_id": job.job_id}).mappings().first()
+            stored = self._stored(job.job_id)
             if stored is None:
                 job_key = self._insert_job(parts)
                 if job_key is not None:
@@ -112,7 +115,7 @@ class JobWriting(JobAppending):
             locked = self._lock(stored["job_key"])
             if locked is None:
                 continue  # deleted meanwhile
-            stored = self._execute(_STORED, {"job_id": job.job_id}).mappings().one()
+            stored = self._stored(job.job_id)
             report = self._merge(locked, stored, job.checkpoints, parts, decisions)
             if report.wrote:
                 self._add_inputs(stored["job_key"], inputs)
@@ -161,6 +164,16 @@ class JobWriting(JobAppending):
         deleted: int = self._execute(delete(CheckpointRow).where(CheckpointRow.job_key == job_key)).rowcount
         self._execute(delete(JobRow).where(JobRow.job_key == job_key))
         return deleted
+
+    def _stored(self, job_id: str) -> Any:
+        """Give the row of a stored job, with its digest; None where there is no such job."""
+        if not has_citus(self._connection):
+            return self._execute(_STORED, {"job_id": job_id}).mappings().first()
+        # With the key known one shard is asked, and not all of them.
+        row = self._execute(_JOB, {"job_id": job_id}).mappings().first()
+        if row is None:
+            return None
+        return {**row, "digest": self._execute(_DIGEST, {"job_key": row["job_key"]}).scalar()}
 
     # -- a new job --------------------------------------------------------------------------
 

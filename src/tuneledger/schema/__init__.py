@@ -8,6 +8,7 @@ Two doors lead to a migration, `upgrade` and `downgrade` here and the ``alembic`
 """
 
 from tuneledger.schema.catalog import Catalog
+from tuneledger.schema.distributing import Distribution, distribute
 from tuneledger.schema.drift import catalog, declared, differences, drift, reference
 from tuneledger.schema.dropping import Holdings, drop, holdings
 from tuneledger.schema.environment import run_environment
@@ -23,6 +24,7 @@ __all__ = [
     "DIALECTS",
     "VIEWS",
     "Catalog",
+    "Distribution",
     "Holdings",
     "PlannedStep",
     "State",
@@ -30,6 +32,7 @@ __all__ = [
     "catalog",
     "declared",
     "differences",
+    "distribute",
     "downgrade",
     "drift",
     "drop",

@@ -10,6 +10,7 @@ from sqlalchemy import Engine, MetaData, text
 from tuneledger.engine import locate, open_engine
 from tuneledger.errors import DataLoss, InvalidArgument, UnsuitableConnection, shortened
 from tuneledger.schema.backup import back_up
+from tuneledger.schema.distributing import keep_distributed
 from tuneledger.schema.drift import catalog, differences, reference
 from tuneledger.schema.guarding import guarded, is_guarded, place_of
 from tuneledger.schema.offline import write_sql
@@ -53,6 +54,8 @@ def run_environment(context: Any, *, url: str | None = None) -> None:
             _look_at_steps(migration, arguments)
         with context.begin_transaction():
             context.run_migrations()
+        if connection.dialect.name == "postgresql" and not migration.opts.get("dont_mutate"):
+            keep_distributed(connection)
 
 
 @contextmanager

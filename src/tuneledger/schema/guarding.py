@@ -16,6 +16,7 @@ from sqlalchemy import text
 
 from tuneledger.engine import MIGRATING, locate, schema_options, translated
 from tuneledger.engine.opening import DEFAULT_SCHEMA, schema_of
+from tuneledger.engine.postgresql import ONE_CONNECTION_A_NODE
 from tuneledger.errors import DatabaseBusy, DependentObjects, SchemaBroken
 from tuneledger.schema.dependents import dependents_error
 
@@ -117,6 +118,8 @@ def _guarded_postgresql(connection: Connection, schema: str, place: str) -> Iter
             # Of tables that were never analysed the planner fears the worst, and compiles what runs for a
             # moment.
             connection.exec_driver_sql("SET LOCAL jit = off")
+            # Said here again, for any engine will do.
+            connection.exec_driver_sql(ONE_CONNECTION_A_NODE)
             yield
     except DependentObjects:
         raise dependents_error(connection, schema, place) from None
