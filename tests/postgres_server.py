@@ -129,11 +129,6 @@ class PostgresServer:
         return self._port
 
     @property
-    def process_id(self) -> int:
-        """Of the process that all of its sessions come from."""
-        return int((self._data / "postmaster.pid").read_text().split()[0])
-
-    @property
     def user(self) -> str | None:
         """Who it runs as, where that is not who we are."""
         return self._user

@@ -20,9 +20,8 @@ _MOST_BYTES_A_FILE = 2**20 + 4_096  # in the middle of a block, of which the ser
 class SmallDisk:
     """A migrated archive with room for a few thousand checkpoints.
 
-    Root gives it a small file system of its own. Others may mount none: no file of the server grows beyond
-    a size then, which looks like a full disk to PostgreSQL up to 15, and like an error of its own to later
-    ones.
+    Root gives it a small file system of its own. Where none can be mounted no file of the server grows beyond
+    a size, which looks like a full disk to PostgreSQL up to 15, and like an error of its own to later ones.
     """
 
     def __init__(self, server: PostgresServer, stack: ExitStack) -> None:
@@ -42,7 +41,7 @@ class SmallDisk:
         schema.upgrade(engine)
         engine.dispose()
         if self.mount is None:
-            self._limit(_MOST_BYTES_A_FILE)
+            self._restart(_MOST_BYTES_A_FILE)
 
     def _mounted(self, folder: Path, stack: ExitStack) -> bool:
         if self._server.user is None:
@@ -57,18 +56,22 @@ class SmallDisk:
         stack.callback(self._server.stop)
         return True
 
-    def _limit(self, size: int) -> None:
-        """For the sessions that begin from now on."""
-        hard = resource.prlimit(self._server.process_id, resource.RLIMIT_FSIZE)[1]
-        resource.prlimit(self._server.process_id, resource.RLIMIT_FSIZE, (size, hard))
+    def _restart(self, most_bytes_a_file: int) -> None:
+        self._server.stop()
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes_a_file, before[1]))
+        try:
+            self._server.start()  # which takes the limit over
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
     def enlarge(self) -> None:
-        """Sessions that begin from now on have room."""
+        """There is room for whoever connects from now on."""
         if self.mount:
             command = ["mount", "-o", "remount,size=200m", str(self.mount)]
             subprocess.run(command, check=True)
         else:
-            self._limit(resource.RLIM_INFINITY)
+            self._restart(resource.RLIM_INFINITY)
 
 
 @contextmanager
