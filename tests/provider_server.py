@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 Answer = Any
-"""JSON values (HTTP 200), an HTTP status, (status, headers), or raw bytes."""
+"""JSON values (HTTP 200), an HTTP status, (status, headers), (status, headers, bytes), raw bytes or `Cut`."""
 
 
 @dataclass
@@ -42,6 +42,13 @@ class Sequence(list[Answer]):
     """Answers one after the other."""
 
 
+@dataclass(frozen=True)
+class Cut:
+    """The connection ends after these bytes of the answer, of whatever part they are."""
+
+    sent: bytes
+
+
 @contextmanager
 def provider_server(answers: dict[str, Answer]) -> Iterator[Played]:
     """The server, for as long as the block lasts."""
@@ -53,12 +60,17 @@ def provider_server(answers: dict[str, Answer]) -> Iterator[Played]:
             query = {name: values[0] for name, values in parse_qs(parts.query).items()}
             played.headers.append({name.lower(): value for name, value in self.headers.items()})
             answer = played.answer(parts.path, query)
+            if isinstance(answer, Cut):
+                self.wfile.write(answer.sent)
+                self.close_connection = True
+                return
             status, headers = 200, {}
             body = b""
             if isinstance(answer, int):
                 status = answer
             elif isinstance(answer, tuple):
-                status, headers = answer
+                status, headers, *rest = answer
+                body = b"".join(rest)
             else:
                 body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
             self.send_response(status)

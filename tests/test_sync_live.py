@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from provider_server import Played, Sequence, provider_server
+from provider_server import Cut, Played, Sequence, provider_server
 from source_records import mistral_job, openai_checkpoint, openai_event, openai_job, together_job
 from tuneledger import Archive
 from tuneledger.cli import exit_codes, run
@@ -147,10 +147,17 @@ def test_since_leaves_older_jobs_alone(sqlite_url: str) -> None:
 
 
 def test_a_busy_service_is_asked_again(sqlite_url: str) -> None:
-    """After the time it names, else after growing pauses; then the answer counts."""
+    """After the time it names, else after growing pauses; the first whole answer counts."""
     answers = openai_answers(openai_job())
     answers[JOBS] = Sequence(
-        [(429, {"Retry-After": "7"}), (429, {"Retry-After": "soon"}), 503, 500, answers[JOBS]]
+        [
+            (429, {"Retry-After": "7"}),
+            (429, {"Retry-After": "soon"}),
+            503,
+            500,
+            Cut(b'HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{"data": []}'),
+            answers[JOBS],
+        ]
     )
     pauses: list[float] = []
     with provider_server(answers) as played, Archive(sqlite_url) as archive:

@@ -92,7 +92,7 @@ def _service(provider: Provider) -> Service:
 
     variable = _KEYS[provider.name]
     key = os.environ.get(variable, "")
-    if not key or not key.isascii() or not key.isprintable():
+    if not key:
         raise InvalidArgument(f"{provider.title} needs a key; set the environment variable {variable}")
     address = os.environ.get(_ADDRESSES[provider.name]) or provider.base_url
     if not address:

@@ -66,7 +66,15 @@ class Service:
             raise InvalidArgument(f"{self.title}: the address must begin with https://")
         if parts.username is not None or parts.query:
             raise InvalidArgument(f"{self.title}: the address holds neither a user nor a query")
-        self._opener = urllib.request.build_opener(_StayHere)
+        for value in self.headers.values():
+            if not (value.isascii() and value.isprintable()):  # http.client would quote it
+                raise InvalidArgument(
+                    f"{self.title}: the key has characters that no key has; "
+                    f"look at the environment variable that has it"
+                )
+        # A proxy would be another host; with https it sees nothing of what is asked.
+        direct = [urllib.request.ProxyHandler({})] if parts.scheme == "http" else []
+        self._opener = urllib.request.build_opener(_StayHere, *direct)
 
     def url(self, *path: str) -> str:
         """Give the address of a path, whose parts are quoted."""
@@ -92,6 +100,8 @@ class Service:
                     raise LimitExceeded(
                         source=url, reason=f"answers with more than {_MAX_ANSWER_BYTES} bytes"
                     )
+                if answer.length:  # http.client gives what came before the connection ended
+                    raise http.client.IncompleteRead(b"", answer.length)
                 return json_text.parse(data, source=url)
             except urllib.error.HTTPError as error:
                 status = error.code
