@@ -17,7 +17,16 @@ from sqlalchemy.engine import make_url
 from jobs_for_tests import some_job
 from tuneledger import Archive
 from tuneledger.cli import run
-from tuneledger.errors import InvalidArgument, InvalidPayload, TuneledgerError
+from tuneledger.errors import (
+    AmbiguousJob,
+    CheckpointNotFound,
+    DataLoss,
+    InvalidArgument,
+    InvalidPayload,
+    JobNotFound,
+    MetricNotFound,
+    TuneledgerError,
+)
 from tuneledger.sources import mistral
 
 LONG = os.environ.get("TUNELEDGER_LONG") == "1"
@@ -84,6 +93,17 @@ def test_an_open_archive_shows_no_password(postgres_url: str, caplog: pytest.Log
             for shown in (archive, archive.location, archive.engine, archive.engine.url):
                 assert password not in repr(shown) + str(shown)
     assert password not in caplog.text
+
+
+def test_logs_show_no_rows(database_url: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever logs SQLAlchemy's statements sees the statements, and nothing of what is saved."""
+    caplog.set_level(logging.INFO, "sqlalchemy.engine")
+    with Archive(database_url) as archive:
+        archive.save(some_job(f"job {SECRET}", 200, model=SECRET))
+        with archive.read() as repository:
+            assert repository.job(f"job {SECRET}").model == SECRET
+    assert "INSERT INTO" in caplog.text
+    assert SECRET not in caplog.text
 
 
 # -- injection ------------------------------------------------------------------------------------
@@ -163,6 +183,26 @@ def test_no_hostile_text_leaves_as_a_formula_or_path(
         file for file in tmp_path.rglob("*") if file.is_file() and not file.name.startswith("ledger")
     ] == []
     assert set(Path("/").glob("etc/pass*")) == before
+
+
+LONG_TEXTS = ("x" * 10**6, "\U0001f600" * 10**6, "\ud800" * 10**6)
+
+
+@pytest.mark.parametrize("text", LONG_TEXTS, ids=["ascii", "four bytes each", "half a pair"])
+def test_messages_are_short(text: str) -> None:
+    """Whatever an error has to tell of, its message takes less than 4 kB of UTF-8."""
+    told: list[TuneledgerError] = [
+        TuneledgerError(text),
+        InvalidPayload(source=text, position=text, field=text, reason=text),
+        JobNotFound(text),
+        CheckpointNotFound(text, 2**63),
+        MetricNotFound(text, text, (text,) * 100),
+        AmbiguousJob(text, (text,) * 100),
+        DataLoss(text, {text: 1}),
+    ]
+    for error in told:
+        assert 20 < len(str(error).encode()) < 4_096
+    assert str(JobNotFound(text)).endswith("`tuneledger jobs` lists what it holds")
 
 
 # -- mutations ------------------------------------------------------------------------------------

@@ -76,7 +76,7 @@ __all__ = [
     "UnsuitableConnection",
 ]
 
-_LONGEST_MESSAGE = 3_000
+_LONGEST_MESSAGE_BYTES = 4_000
 _LONGEST_QUOTE = 120
 _MOST_LISTED = 20
 
@@ -87,14 +87,21 @@ def shortened(text: object, limit: int = _LONGEST_QUOTE) -> str:
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
+def _bounded(message: str) -> str:
+    """Give a message of at most `_LONGEST_MESSAGE_BYTES` in UTF-8: a character may take four of them."""
+    encoded = message.encode(errors="backslashreplace")
+    if len(encoded) <= _LONGEST_MESSAGE_BYTES:
+        return encoded.decode()
+    return encoded[: _LONGEST_MESSAGE_BYTES - 3].decode(errors="ignore") + "…"
+
+
 class TuneledgerError(Exception):
     """Something tuneledger cannot do; the message says what happened and what to do next."""
 
     retryable: ClassVar[bool] = False
 
     def __init__(self, message: str | None = None) -> None:
-        text = message or (type(self).__doc__ or "").strip()
-        super().__init__(text if len(text) <= _LONGEST_MESSAGE else text[: _LONGEST_MESSAGE - 1] + "…")
+        super().__init__(_bounded(message or (type(self).__doc__ or "").strip()))
 
 
 class NotFound(TuneledgerError, LookupError):

@@ -39,6 +39,7 @@ def make_engine(url: URL, *, read_only: bool, durable: bool, wait_seconds: float
     engine = create_engine(
         url,
         connect_args={"timeout": wait_seconds, "check_same_thread": False},
+        hide_parameters=True,
         poolclass=AsyncAdaptedQueuePool if is_async else QueuePool,
         pool_timeout=wait_seconds,
         # A database in memory is its connection: there is one, and transactions wait for each other.
