@@ -1,7 +1,7 @@
 """A caller's own engine, connection or session: taken as it is, or refused with the remedy; never altered."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -16,7 +16,9 @@ from tuneledger import Archive, CheckpointOut, CheckpointRepository, Job
 from tuneledger.engine import locate
 from tuneledger.errors import (
     DatabaseBusy,
+    DatabaseDamaged,
     DatabaseReadOnly,
+    DatabaseUnavailable,
     InvalidArgument,
     SchemaBroken,
     SchemaEmpty,
@@ -295,6 +297,33 @@ def test_a_drivers_error_is_ours_there_too(engine: Engine) -> None:
         CheckpointRepository(session).count_checkpoints()
     with Session(engine) as session, pytest.raises(SchemaBroken):
         CheckpointRepository(session).save(JOB)
+
+
+def test_damage_is_ours_there_too(sqlite_url: str) -> None:
+    """So does a row that turns out to be damaged only when it is fetched."""
+    engine = own_engine(sqlite_url)
+    with engine.begin() as connection:
+        repository = CheckpointRepository(connection)
+        repository.save(JOB)
+        connection.execute(text("UPDATE jobs SET model = CAST(x'ff' AS TEXT)"))
+        with pytest.raises(DatabaseDamaged):
+            repository.jobs()
+    engine.dispose()
+
+
+@pytest.mark.parametrize("url", ["sqlite:////no/such/folder/x.db", "postgresql+psycopg://u@127.0.0.1:1/x"])
+def test_a_database_that_cannot_be_reached_is_ours_there_too(url: str) -> None:
+    """Also where the repository is the first to use the connection, by whichever of its ways."""
+    engine = create_engine(url)
+    asked: list[Callable[[CheckpointRepository], object]] = [
+        CheckpointRepository.count_jobs,
+        lambda repository: repository.checkpoints("j"),
+        lambda repository: repository.save(JOB),
+        lambda repository: repository.append("j", [STEP]),
+    ]
+    for ask in asked:
+        with Session(engine) as session, pytest.raises(DatabaseUnavailable):
+            ask(CheckpointRepository(session))
 
 
 def test_nothing_is_retried_in_a_callers_transaction(database_url: str) -> None:

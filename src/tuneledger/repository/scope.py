@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from sqlalchemy import bindparam, select
 from sqlalchemy.engine import Connection
@@ -75,6 +75,7 @@ class Scope:
     ) -> None:
         """Work in ``session``; ``checked`` says that `tuneledger.Archive` made it: it is not looked at."""
         self._session = session
+        self._is_ours = checked
         self._checked_to_read = self._checked_to_write = checked
         self._asked_schema = None if schema is None else identifier(schema)
 
@@ -108,7 +109,11 @@ class Scope:
     def _execute(self, statement: Executable, parameters: Any = None) -> CursorResult[*tuple[Any, ...]]:
         with translated():  # a caller's engine raises the driver's errors
             options = schema_options(self._schema)
-            return self._connection.execute(statement, parameters, execution_options=options)
+            result = self._connection.execute(statement, parameters, execution_options=options)
+            if self._is_ours or not result.returns_rows:
+                return result
+            # While rows are fetched, too: SQLite comes to a damaged page only then.
+            return cast("CursorResult[*tuple[Any, ...]]", result.freeze()())
 
     def _fetched(self, statement: Executable, parameters: Any = None) -> Sequence[tuple[Any, ...]]:
         """Give all rows as the driver's own tuples: for many, at half the price of SQLAlchemy's.
@@ -116,13 +121,10 @@ class Scope:
         Both drivers give what our columns hold as it is; nothing is converted on the way. PostgreSQL sends
         numbers in binary, which takes half as long to read as text.
         """
-        options = schema_options(self._schema) | BINARY_RESULTS
-        connection = self._connection
-        with (
-            translated(),
-            connection.execute(statement, parameters, execution_options=options) as result,
-        ):
-            rows: Sequence[tuple[Any, ...]] = result.cursor.fetchall()
+        with translated():
+            options = schema_options(self._schema) | BINARY_RESULTS
+            with self._connection.execute(statement, parameters, execution_options=options) as result:
+                rows: Sequence[tuple[Any, ...]] = result.cursor.fetchall()
         return rows
 
     def _pairs(self, statement: Executable, parameters: Any = None) -> dict[Any, Any]:
