@@ -1,8 +1,10 @@
 """What each connection is told, where an archive lies, and what stays secret."""
 
 import os
+import sqlite3
 import stat
 import traceback
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from sqlalchemy.engine import make_url
 
 from tuneledger import Archive, CheckpointOut, Job
 from tuneledger.engine import locate, open_engine
-from tuneledger.errors import InvalidArgument, TuneledgerError, UnsuitableConnection
+from tuneledger.errors import InvalidArgument, SchemaForeign, TuneledgerError, UnsuitableConnection
 
 JOB = Job.model_validate(
     {
@@ -42,6 +44,29 @@ def test_sqlite_settings(sqlite_url: str, durable: bool, synchronous: int) -> No
     with Archive(sqlite_url, read_only=True) as archive:
         assert asked(archive, "PRAGMA query_only") == 1
         assert asked(archive, "PRAGMA foreign_keys") == 1
+
+
+def test_the_driver_begins_nothing_by_itself(sqlite_url: str) -> None:
+    """What is done outside of a transaction of ours is no part of one that nobody asked for."""
+    engine = open_engine(sqlite_url)
+    with closing(engine.raw_connection()) as connection:
+        driver: Any = connection.driver_connection
+        driver.execute("CREATE TEMP TABLE noted (number)")
+        driver.execute("INSERT INTO temp.noted VALUES (1)")
+        assert not driver.in_transaction
+    engine.dispose()
+
+
+def test_a_file_of_others_is_left_as_it_is(tmp_path: Path) -> None:
+    """Not even its mode changes, whatever its tables are called."""
+    path = tmp_path / "others.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE sqlitenotes (text)")
+    before = path.read_bytes()
+    with pytest.raises(SchemaForeign):
+        Archive(path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_new_file_is_its_owners_alone(tmp_path: Path) -> None:

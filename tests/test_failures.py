@@ -229,6 +229,19 @@ def test_swallowed_full_disk_is_not_committed(sqlite_path: Path) -> None:
         assert stored(archive) == set()
 
 
+def test_swallowed_write_error_is_not_committed(sqlite_path: Path) -> None:
+    """After an error of the disk SQLite is out of its transaction: what follows must not commit by itself."""
+    with Archive(sqlite_path) as archive:
+        archive.save(some_job("kept", 100))
+        with file_size_limit(sqlite_path.stat().st_size):
+            with pytest.raises(DatabaseError, match="earlier statement"), archive.write() as repository:  # noqa: PT012
+                with pytest.raises(DatabaseFull):
+                    repository.save(some_job("large", 60_000))
+                raise_limit()
+                repository.save(some_job("second"))
+            assert stored(archive) == {"kept"}
+
+
 def test_undecodable_text(sqlite_path: Path) -> None:
     """Text that is no UTF-8 in a damaged file is damage, not a Python error."""
     with Archive(sqlite_path) as archive:

@@ -1,17 +1,21 @@
 """Whatever the network does to the way to PostgreSQL: nothing is lost or half, nobody waits for ever."""
 
+import os
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
+import psycopg
 import pytest
 from sqlalchemy.engine import make_url
 
 from faulty_network import FaultyNetwork
 from jobs_for_tests import some_job
-from postgres_server import PostgresServer, new_database
+from postgres_server import PostgresServer, libpq_url, new_database
 from tuneledger import Archive, schema
-from tuneledger.engine import open_engine
+from tuneledger.engine import open_engine, patience
 from tuneledger.errors import DatabaseBusy, DatabaseUnavailable
 
 WAIT, REPLY = 1.0, 1.0
@@ -95,6 +99,43 @@ def test_fault_while_reading(network: FaultyNetwork, archive: Archive, fault: st
     assert network.struck == 1
     with archive.read() as repository:
         assert repository.job("before") == some_job("before")
+
+
+def test_silence_between_transactions(
+    postgres_url: str, network: FaultyNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A way that died while nobody used it is noticed at once, however long a statement may take."""
+    monkeypatch.setattr(patience, "BETWEEN_TRANSACTIONS_SECONDS", 0.5)
+    with Archive(make_url(postgres_url).set(port=network.port)) as archive:
+        archive.save(some_job("before"))
+        network.strike("black hole", "before", b"Q\x00")  # the next query, which is the pool's ping
+        with in_time():
+            assert archive.save(some_job("struck")).created
+    assert network.struck == 1
+
+
+def test_dead_paths_are_looked_for(postgres_url: str) -> None:
+    """The system asks after a silent connection by itself, and says when what was sent is not confirmed."""
+    with Archive(postgres_url) as archive, archive.engine.connect() as connection:
+        driver: Any = connection.connection.driver_connection
+        with socket.socket(fileno=os.dup(driver.fileno())) as raw:
+            assert raw.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            asked = (
+                socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT, socket.TCP_USER_TIMEOUT
+            )  # fmt: skip
+            assert [raw.getsockopt(socket.IPPROTO_TCP, option) for option in asked] == [30, 10, 3, 60_000]
+
+
+def test_connections_that_died_in_the_pool(postgres_url: str) -> None:
+    """An engine of ours gives out no connection that the server has ended meanwhile: it is tried first."""
+    engine = open_engine(postgres_url)
+    with engine.connect() as connection:
+        pid = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
+    with psycopg.connect(libpq_url(postgres_url), autocommit=True) as administrator:
+        administrator.execute("SELECT pg_terminate_backend(%s, 10000)", [pid])
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("SELECT 1").scalar_one() == 1
+    engine.dispose()
 
 
 def test_refused_connections(postgres_url: str, network: FaultyNetwork, archive: Archive) -> None:

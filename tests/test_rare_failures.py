@@ -2,6 +2,7 @@
 
 import shutil
 import sqlite3
+import traceback
 from pathlib import Path
 
 import psycopg
@@ -10,8 +11,9 @@ from sqlalchemy import exc
 from sqlalchemy.engine import make_url
 
 from jobs_for_tests import some_job
+from postgres_server import libpq_url
 from tuneledger import Archive
-from tuneledger.engine.failures import translation
+from tuneledger.engine.failures import translated, translation
 from tuneledger.errors import (
     DatabaseBusy,
     DatabaseDamaged,
@@ -44,6 +46,35 @@ def test_error_of_the_drivers_own(error: BaseException, expected: type[Tuneledge
     """What carries no code is told by its class, and what is no database's error is left alone."""
     ours = translation(error)
     assert (type(ours) if ours else None) is expected
+
+
+def test_a_translated_error_tells_nothing_of_the_drivers() -> None:
+    """No traceback of our error shows the driver's, whose message may quote rows and passwords."""
+    drivers: list[Exception] = [psycopg.OperationalError("hunter2"), sqlite3.OperationalError("hunter2")]
+    for error in drivers:
+        with pytest.raises(DatabaseError) as caught, translated():
+            raise error
+        assert "hunter2" not in "".join(traceback.format_exception(caught.value))
+        with pytest.raises(DatabaseBusy) as caught_again, translated():  # as SQLAlchemy's events raise ours
+            raise DatabaseBusy from error
+        assert "hunter2" not in "".join(traceback.format_exception(caught_again.value))
+
+
+def test_copy_that_failed_is_not_committed(postgres_url: str) -> None:
+    """COPY's errors pass SQLAlchemy by, and PostgreSQL would take the COMMIT: nothing written, no word."""
+    with psycopg.connect(libpq_url(postgres_url), autocommit=True) as administrator:
+        administrator.execute("""
+            CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'x'; END $$;
+            CREATE TRIGGER fail BEFORE INSERT ON tuneledger.metrics FOR EACH ROW WHEN (NEW.step_number = 150)
+                EXECUTE FUNCTION fail();
+        """)
+    with Archive(postgres_url) as archive:
+        with pytest.raises(DatabaseError, match="earlier statement"), archive.write() as repository:  # noqa: PT012 - the end of the block raises
+            repository.save(some_job("first"))
+            with pytest.raises(DatabaseError, match="P0001"):
+                repository.save(some_job("second", 200))
+        with archive.read() as repository:
+            assert repository.count_jobs() == 0
 
 
 def test_folder_read_as_a_file(tmp_path: Path) -> None:

@@ -157,6 +157,26 @@ def _granted(connection: psycopg.Connection, statement: str) -> bool:
     return row is not None and bool(row[0])
 
 
+def test_rights_given_meanwhile_are_taken_back(
+    tenants: tuple[Tenant, Tenant], printed: Callable[[str], str]
+) -> None:
+    """Run again, the SQL leaves everybody what it says and no more, whatever somebody granted in between."""
+    tenant, _ = tenants
+    everybody = f"PUBLIC, {tenant.name}_write, {tenant.name}_read, {tenant.name}_view"
+    with psycopg.connect(libpq_url(tenant.url), autocommit=True) as administrator:
+        for what in (f"SCHEMA {tenant.name}", f"ALL TABLES IN SCHEMA {tenant.name}"):
+            administrator.execute(f"GRANT ALL ON {what} TO {everybody}".encode())
+        administrator.execute(printed(tenant.name).encode())
+    with tenant.connected("write") as connection:
+        assert refused(connection, f"TRUNCATE {tenant.name}.inputs")
+    with tenant.connected("read") as connection:
+        assert refused(connection, f"DELETE FROM {tenant.name}.jobs")
+        assert refused(connection, f"CREATE TABLE {tenant.name}.x (x int)")
+    with tenant.connected("view") as connection:
+        assert refused(connection, f"SELECT * FROM {tenant.name}.jobs")
+    test_tenants_are_apart(tenants[::-1], "read")  # nothing is left to PUBLIC
+
+
 @pytest.mark.parametrize("role", ["write", "read", "view"])
 def test_tenants_are_apart(tenants: tuple[Tenant, Tenant], role: str) -> None:
     """Whatever somebody of one tenant SETs, nothing of the other is seen."""
