@@ -1,5 +1,6 @@
 """README.md and the pages in docs/ are true: their examples run, every command and option is in them."""
 
+import ast
 import json
 import os
 import re
@@ -252,3 +253,25 @@ def test_page_of_ci(records: Path) -> None:
         reader.run("export RUN=worse")
         with pytest.raises(AssertionError, match="grep"):
             reader.run(steps[-1])
+
+
+# -- docs/reliability.md ------------------------------------------------------------------------
+
+
+def test_each_promise_names_its_tests() -> None:
+    """Each of the ten promises ends with its proof, and every file and test named there exists."""
+    text = (ROOT / "docs/reliability.md").read_text()
+    promises = re.findall(r"^### (\d+)\. .*?^Proof: (.*?)\n\n?(?=###|\Z)", text, re.MULTILINE | re.DOTALL)
+    assert [int(number) for number, _ in promises] == list(range(1, 11))
+    functions = {
+        found.name
+        for file in (ROOT / "tests").glob("test_*.py")
+        for found in ast.walk(ast.parse(file.read_text()))
+        if isinstance(found, ast.FunctionDef)
+    }
+    for _, proof in promises:
+        named = re.findall(r"`(\w+)`", proof)
+        files = re.findall(r"tests/\w+\.py", proof)
+        assert named
+        assert set(named) <= functions
+        assert all((ROOT / file).is_file() for file in files)
