@@ -37,6 +37,17 @@ def test_many_writers_share_few_sessions(pooled_url: URL) -> None:
             assert repository.job("shared") == some_job("shared", 60)
 
 
+def test_nothing_is_prepared(postgres_url: str) -> None:
+    """However often a statement comes, no session remembers it: the next may go to another."""
+    with Archive(postgres_url) as archive:
+        for number in range(10):
+            archive.save(some_job(f"job {number}"))
+        with archive.read() as repository:
+            connection = repository._connection
+            prepared = connection.exec_driver_sql("SELECT count(*) FROM pg_prepared_statements")
+            assert prepared.scalar_one() == 0
+
+
 def test_nothing_of_a_transaction_leaks(pooled_url: URL) -> None:
     """What a transaction sets, it sets for itself: the session goes to others as it was."""
     names = ("statement_timeout", "lock_timeout", "synchronous_commit", "search_path", "jit")

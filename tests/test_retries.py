@@ -18,7 +18,7 @@ from postgres_server import libpq_url
 from tuneledger import Archive
 from tuneledger.cli import run
 from tuneledger.copying import CopyReport, copy_jobs
-from tuneledger.errors import DatabaseBusy
+from tuneledger.errors import DatabaseBusy, DatabaseFull
 from tuneledger.pruning import PruneReport, prune
 
 JOBS = 4
@@ -218,11 +218,7 @@ def test_pauses_grow_and_differ(postgres_url: str, monkeypatch: pytest.MonkeyPat
     pauses: list[float] = []
     monkeypatch.setattr("tuneledger.archive.wait", lambda seconds, **_: pauses.append(seconds))
     with psycopg.connect(libpq_url(postgres_url), autocommit=True) as administrator:
-        administrator.execute("""
-            CREATE FUNCTION lose() RETURNS trigger LANGUAGE plpgsql AS
-                $$ BEGIN RAISE EXCEPTION 'x' USING ERRCODE = '40P01'; END $$;
-            CREATE TRIGGER lose BEFORE INSERT ON tuneledger.jobs FOR EACH ROW EXECUTE FUNCTION lose();
-        """)
+        failing(administrator, "40P01")
     with Archive(postgres_url) as archive:
         for _ in range(2):
             with pytest.raises(DatabaseBusy, match="40P01"):
@@ -232,3 +228,27 @@ def test_pauses_grow_and_differ(postgres_url: str, monkeypatch: pytest.MonkeyPat
         longest = 0.05 * 2 ** (number % 4 + 1) * 1.5
         assert longest / 3 <= pause <= longest
     assert pauses[:4] != pauses[4:]
+
+
+def test_what_repeating_cannot_mend_is_told_at_once(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk is not asked again."""
+    pauses: list[float] = []
+    monkeypatch.setattr("tuneledger.archive.wait", lambda seconds, **_: pauses.append(seconds))
+    with psycopg.connect(libpq_url(postgres_url), autocommit=True) as administrator:
+        failing(administrator, "53100")
+    with Archive(postgres_url) as archive, pytest.raises(DatabaseFull):
+        archive.save(some_job())
+    assert pauses == []
+
+
+def failing(administrator: psycopg.Connection, code: str) -> None:
+    """No job can be inserted any more."""
+    administrator.execute(
+        f"""
+        CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN RAISE EXCEPTION 'x' USING ERRCODE = '{code}'; END $$;
+        CREATE TRIGGER fail BEFORE INSERT ON tuneledger.jobs FOR EACH ROW EXECUTE FUNCTION fail();
+    """.encode()
+    )

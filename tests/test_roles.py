@@ -191,6 +191,8 @@ def test_tenants_are_apart(tenants: tuple[Tenant, Tenant], role: str) -> None:
         f"SET tuneledger.tenant = '{other.name}'",
     ]
     with mine.connected(role) as connection:
+        right = connection.execute("SELECT has_schema_privilege(%s, 'USAGE')", [other.name]).fetchone()
+        assert right == (False,)
         for setting in settings:
             refused(connection, setting)
             for relation in (*Base.metadata.tables, *VIEWS):

@@ -230,6 +230,18 @@ def test_an_archive_without_files_says_so(tmp_path: Path, sqlite_url: str, data:
         assert run(["archive", str(place), "--db", sqlite_url]) == exit_codes.REFUSED
 
 
+def test_more_values_than_allowed_are_refused(tmp_path: Path, sqlite_url: str) -> None:
+    """They are counted in the bytes, before anything is parsed; as many as allowed pass."""
+    path = tmp_path / "trainer_state.json"
+    path.write_bytes(STATE)
+    count = sum(map(STATE.count, (b",", b"[", b"{")))
+    (outcome,) = archived(sqlite_url, path, max_values=count - 1).values()
+    assert isinstance(outcome.error, LimitExceeded)
+    assert "--max-values" in str(outcome.error)
+    (outcome,) = archived(sqlite_url, path, max_values=count).values()
+    assert outcome.error is None
+
+
 def test_an_encrypted_zip_is_refused(tmp_path: Path, sqlite_url: str) -> None:
     """Not with a traceback, but with a reason."""
     data = bytearray(zipped({"a": STATE}))

@@ -4,6 +4,7 @@ import random
 import sqlite3
 import tracemalloc
 from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -274,6 +275,35 @@ def test_what_cannot_be_read_is_narrowed_down(sqlite_url: str) -> None:
             assert said_of(findings, name) == {(UNREADABLE, None)}, name
         assert said_of(findings, "series") == set()
         assert any(found.job_id is None and found.problem is UNREADABLE for found in findings)
+
+
+def test_an_index_that_lacks_a_row(sqlite_url: str) -> None:
+    """No digest covers an index, by which jobs are found: SQLite's own look at the file does."""
+    path = make_url(sqlite_url).database or ""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        (entry,) = connection.execute("SELECT * FROM sqlite_master WHERE name = 'ix_jobs_created_at'")
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute("DELETE FROM sqlite_master WHERE name = 'ix_jobs_created_at'")
+    with Archive(path) as archive:
+        archive.save(job_of("unlisted"))
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute("INSERT INTO sqlite_master VALUES (?, ?, ?, ?, ?)", entry)
+    with Archive(path) as archive:
+        (finding, *_) = archive.verify()
+    assert finding.problem is UNREADABLE
+    assert "ix_jobs_created_at" in str(finding)
+
+
+def test_a_schema_that_was_changed(sqlite_url: str) -> None:
+    """A part of the schema that is gone is told, though every row holds."""
+    with Archive(sqlite_url) as archive:
+        archive.save(job_of("whole"))
+        execute(archive, "DROP INDEX ix_jobs_created_at")
+        (finding,) = archive.verify()
+    assert finding.problem is CHANGED
+    assert "the schema" in str(finding)
+    assert "ix_jobs_created_at" in str(finding)
 
 
 def test_memory_is_bounded(sqlite_url: str) -> None:
