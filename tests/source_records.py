@@ -187,6 +187,12 @@ def own_job(steps: list[int]) -> dict[str, Any]:
     }
 
 
+NEPTUNE_HEADER = (
+    "project_id,run_id,attribute_path,attribute_type,step,timestamp,int_value,float_value,string_value,"
+    "bool_value,datetime_value,string_set_value,file_value,histogram_value\n"
+)
+
+
 # By source: the files of one run as they grew. Whatever subset is archived in whatever order, the last word
 # on each value is that of the file that reaches furthest.
 SERIES: dict[str, list[Document]] = {
@@ -235,6 +241,19 @@ SERIES: dict[str, list[Document]] = {
         document(
             "history.csv",
             ",_step,_timestamp,_runtime,loss\n0,1,1700000000.5,1.5,0.5\n1,2,1700000001.5,2.5,NaN\n2,3,,,0.25\n",
+        ),
+    ],
+    "neptune": [
+        document(
+            "RUN-1_part_0.csv",
+            NEPTUNE_HEADER + "w/p,RUN-1,sys/name,string,,,,,first,,,,,\n"
+            "w/p,RUN-1,train/loss,float_series,1.000000,2023-11-14 22:13:20.500Z,,0.5,,,,,,\n",
+        ),
+        document(
+            "RUN-1_part_1.csv",
+            NEPTUNE_HEADER + 'w/p,RUN-1,sys/tags,string_set,,,,,,,,"[""a"",""b""]",,\n'
+            "w/p,RUN-1,eval/loss,float_series,1.000000,2023-11-14 22:13:21.500Z,,,,,,,,\n"
+            "w/p,RUN-1,train/loss,float_series,2.000000,2023-11-14 22:13:22.000Z,,0.25,,,,,,\n",
         ),
     ],
     "tensorboard": [

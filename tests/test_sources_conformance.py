@@ -20,7 +20,9 @@ NAMES = [source.name for source in SOURCES]
 
 def read(source: Source, document: Document, job_id: str | None = "run") -> list[Job]:
     """The jobs of a document, under one id where it names none."""
-    if source.name in {"mistral", "openai", "together", "tuneledger", "tuneledger-jsonl", "tuneledger-csv"}:
+    if source.name in {
+        "mistral", "openai", "together", "neptune", "tuneledger", "tuneledger-jsonl", "tuneledger-csv",
+    }:  # fmt: skip
         job_id = None
         if source.name == "openai" and "id" not in json.loads(document.data):
             job_id = "ftjob-abcdefghijklmnopqrstuvwx"

@@ -201,13 +201,13 @@ def test_a_parquet_table_is_the_table_in_it(
     assert outcome.error is None
     pq.write_table(pa.table({"a": [0.5] * 1_000_000}), tmp_path / "bomb.parquet")
     size = (tmp_path / "bomb.parquet").stat().st_size
-    pq.write_table(pa.table({"a": pa.array([[1], [2]])}), tmp_path / "nested.parquet")
+    pq.write_table(pa.table({"a": pa.array([[b"1"], [b"2"]])}), tmp_path / "nested.parquet")
     (tmp_path / "torn.parquet").write_bytes(path.read_bytes()[:50])
     bomb, nested, torn = archived(
         sqlite_url, *(tmp_path / f"{name}.parquet" for name in ("bomb", "nested", "torn")), max_bytes=size
     ).values()
     assert isinstance(bomb.error, LimitExceeded)
-    assert "cannot" in str(nested.error) or "can be read" in str(nested.error)
+    assert "can be read" in str(nested.error)
     assert "can be read" in str(torn.error)
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     (outcome,) = archived(sqlite_url, path).values()

@@ -36,6 +36,20 @@ def parse(data: bytes | str, *, source: str) -> object:
     can hold, anything that is not one whole document.
     """
     text = decoded(data, source=source)
+    try:
+        return decoder(text, source=source).decode(text)
+    except InvalidPayload:
+        raise
+    except (ValueError, RecursionError) as error:
+        refused = refusal(error, source=source)
+    raise refused
+
+
+def decoder(text: str, *, source: str) -> json.JSONDecoder:
+    """Give what reads the values in ``text`` by the rules of `parse`.
+
+    It raises `InvalidPayload`, and errors of its own that `refusal` translates.
+    """
 
     def finite(digits: str) -> float:
         number = float(digits)
@@ -49,22 +63,23 @@ def parse(data: bytes | str, *, source: str) -> object:
             _refuse_repeated_key(pairs, source)
         return members
 
-    try:
-        return json.loads(
-            text,
-            object_pairs_hook=unique,
-            parse_float=finite if _may_overflow(text) else None,
+    return json.JSONDecoder(
+        object_pairs_hook=unique,
+        parse_float=finite if _may_overflow(text) else None,
+    )
+
+
+def refusal(error: ValueError | RecursionError, *, source: str) -> InvalidPayload:
+    """Translate what a `decoder` raised."""
+    if isinstance(error, RecursionError):
+        return LimitExceeded(source=source, reason="nested too deeply to be read")
+    if isinstance(error, json.JSONDecodeError):
+        return InvalidPayload(
+            source=source,
+            position=f"line {error.lineno} column {error.colno}",
+            reason=f"not valid JSON: {error.msg}",
         )
-    except InvalidPayload:
-        raise
-    except json.JSONDecodeError as error:
-        position = f"line {error.lineno} column {error.colno}"
-        reason = f"not valid JSON: {error.msg}"
-    except RecursionError:
-        raise LimitExceeded(source=source, reason="nested too deeply to be read") from None
-    except ValueError:  # an integer with more digits than Python converts
-        position, reason = "", "an integer of thousands of digits"
-    raise InvalidPayload(source=source, position=position, reason=reason)
+    return InvalidPayload(source=source, reason="an integer of thousands of digits")
 
 
 def _may_overflow(text: str) -> bool:
@@ -81,11 +96,16 @@ def decoded(data: bytes | str, *, source: str) -> str:
     if isinstance(data, str):
         return data.removeprefix("\ufeff")
     try:
-        return data.decode("utf-8-sig")
+        return data.decode().removeprefix("\ufeff")
     except UnicodeDecodeError as error:
-        raise InvalidPayload(
-            source=source, position=f"byte {error.start}", reason="not UTF-8 text; convert it to UTF-8 first"
-        ) from None
+        raise not_utf_8(error.start, source=source) from None
+
+
+def not_utf_8(byte: int, *, source: str) -> InvalidPayload:
+    """Make the error about bytes that are no UTF-8 from that one on, counted from 0."""
+    return InvalidPayload(
+        source=source, position=f"byte {byte}", reason="not UTF-8 text; convert it to UTF-8 first"
+    )
 
 
 def _refuse_repeated_key(pairs: list[tuple[str, object]], source: str) -> NoReturn:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Unpack
 
 from sqlalchemy import BigInteger, Double, Integer, SmallInteger
 
+from tuneledger import json_text
 from tuneledger.archive import Archive
 from tuneledger.copying import batches, copy_jobs, pages
 from tuneledger.errors import DriverMissing, InvalidArgument, InvalidPayload, LimitExceeded, shortened
@@ -144,10 +145,10 @@ def _schema(arrow: Any, table: Table) -> pa.Schema:
 
 
 def table_as_csv(data: bytes, *, source: str, max_bytes: int) -> bytes:
-    """Give any Parquet table as CSV: numbers with all their digits, empty cells for null.
+    """Give any Parquet table as CSV: numbers with all their digits, lists and objects as JSON, null empty.
 
-    Raises `InvalidPayload` where it is damaged or a column is nested, `LimitExceeded` where it unpacks to
-    more than ``max_bytes``.
+    Raises `InvalidPayload` where it is damaged or holds what no JSON can, `LimitExceeded` where it unpacks
+    to more than ``max_bytes``.
     """
     arrow, parquet = _pyarrow()
     from pyarrow import csv
@@ -155,19 +156,30 @@ def table_as_csv(data: bytes, *, source: str, max_bytes: int) -> bytes:
     written = arrow.BufferOutputStream()
     try:
         file = parquet.ParquetFile(arrow.BufferReader(data))
-        with csv.CSVWriter(written, file.schema_arrow) as writer:
+        nested = [index for index, kind in enumerate(file.schema_arrow.types) if arrow.types.is_nested(kind)]
+        flat = file.schema_arrow
+        for index in nested:
+            flat = flat.set(index, arrow.field(flat.names[index], arrow.string()))
+        with csv.CSVWriter(written, flat) as writer:
             for batch in file.iter_batches(batch_size=_ROWS_A_BATCH // 50):
-                writer.write_batch(batch)
+                columns = batch.columns
+                for index in nested:
+                    columns[index] = arrow.array(map(_as_json, columns[index].to_pylist()), arrow.string())
+                writer.write_batch(arrow.record_batch(columns, schema=flat))
                 if written.tell() > max_bytes:  # what the file says of its size is said before decoding
                     raise LimitExceeded(
                         source=source,
                         reason=f"unpacks to more than {max_bytes} bytes; --max-bytes raises the limit",
                     )
-    except (arrow.ArrowException, OSError) as error:
+    except (arrow.ArrowException, OSError, TypeError) as error:  # the last is JSON's
         raise InvalidPayload(
             source=source, reason=f"not a Parquet table that can be read: {shortened(error)}"
         ) from None
     return bytes(written.getvalue().to_pybytes())
+
+
+def _as_json(value: object) -> str | None:
+    return None if value is None else json_text.canonical(value)
 
 
 def _pyarrow() -> tuple[Any, Any]:

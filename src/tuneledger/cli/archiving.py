@@ -58,7 +58,7 @@ def archive(
         ),
     ] = "merge",
     max_bytes: Annotated[
-        int | None, typer.Option(min=1, help="The largest input that is read, 256 MiB if not given.")
+        int | None, typer.Option(min=1, help="The largest input, or job in a list, that is read; 256 MiB.")
     ] = None,
     max_values: Annotated[
         int | None, typer.Option(min=1, help="The most values in one input, 20 million if not given.")

@@ -18,6 +18,7 @@ from tuneledger.sources import (
     lightning,
     mapped,
     mistral,
+    neptune,
     openai,
     own,
     tensorboard,
@@ -28,7 +29,8 @@ from tuneledger.sources import value_rows as rows_of_values
 from tuneledger.sources.job_lines import job_line
 from tuneledger.sources.mapped import columns_from
 from tuneledger.sources.notes import Note, quality_notes
-from tuneledger.sources.source import Document, Hints, Source, exported_as_is
+from tuneledger.sources.source import Document, Hints, Source, exported_as_is, refuse_many_values
+from tuneledger.sources.streamed import Stream
 from tuneledger.sources.value_rows import HEADER as VALUE_HEADER
 from tuneledger.sources.value_rows import value_rows
 
@@ -45,6 +47,7 @@ __all__ = [
     "Hints",
     "Note",
     "Source",
+    "Stream",
     "columns_from",
     "exported",
     "job_line",
@@ -53,6 +56,7 @@ __all__ = [
     "named",
     "notes",
     "recognised",
+    "refuse_many_values",
     "value_rows",
 ]
 
@@ -63,6 +67,7 @@ OURS: tuple[Source, ...] = (
     huggingface.SOURCE,
     lightning.SOURCE,
     wandb.SOURCE,
+    neptune.SOURCE,
     tensorboard.SOURCE,
     own.SOURCE,
     job_lines.SOURCE,

@@ -7,12 +7,21 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tuneledger import json_text
 from tuneledger.errors import InvalidPayload
-from tuneledger.sources.source import OTHER_JOB, Document, Hints, Source, exported_as_is, job_as_is
+from tuneledger.sources.source import (
+    OTHER_JOB,
+    Document,
+    Hints,
+    Source,
+    exported_as_is,
+    job_as_is,
+    refuse_many_values,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from tuneledger.models import Job
+    from tuneledger.sources.streamed import Stream
 
 __all__ = ["SOURCE", "job_line"]
 
@@ -33,13 +42,32 @@ def _recognises(document: Document) -> bool:
 
 
 def _read(document: Document, hints: Hints) -> Iterator[Job]:
-    for number, line in enumerate(document.data.splitlines(), 1):
+    return _jobs(document.data.splitlines(), document.name, hints)
+
+
+def _stream(stream: Stream, hints: Hints) -> Iterator[Job] | None:
+    if not next(stream.chunks(), b"").startswith(_MARK):
+        return None
+    return _jobs(_bounded_lines(stream), stream.name, hints)
+
+
+def _bounded_lines(stream: Stream) -> Iterator[bytes]:
+    for number, line in enumerate(stream.lines(), 1):
+        refuse_many_values(Document(stream.name, line), stream.max_values, f"line {number}")
+        yield line.rstrip()
+
+
+def _jobs(lines: Iterable[bytes], source: str, hints: Hints) -> Iterator[Job]:
+    for number, line in enumerate(lines, 1):
         if line:
-            yield _job(line, f"line {number}", document.name, hints)
+            yield _job(line, f"line {number}", source, hints)
 
 
 def _job(line: bytes, position: str, source: str, hints: Hints) -> Job:
-    fields: Any = json_text.parse(line, source=source)
+    try:
+        fields: Any = json_text.parse(line, source=source)
+    except InvalidPayload as error:
+        raise type(error)(source=source, position=position, field=error.field, reason=error.reason) from None
     if not isinstance(fields, dict) or fields.pop("tuneledger", None) != _VERSION:
         raise InvalidPayload(
             source=source,
@@ -55,4 +83,6 @@ def _export(job: Job) -> object:
     return json.loads(job_line(job))
 
 
-SOURCE = Source("tuneledger-jsonl", "job lines of `tuneledger export`", _recognises, _read, _export)
+SOURCE = Source(
+    "tuneledger-jsonl", "job lines of `tuneledger export`", _recognises, _read, _export, stream=_stream
+)

@@ -17,6 +17,7 @@ from tuneledger.errors import InvalidPayload
 from tuneledger.models import NOT_EVALUATED, Job, is_final, validated
 from tuneledger.models.reading import plain
 from tuneledger.sources.source import OTHER_JOB, Document, Hints, Source, checkpoint_object, event_object
+from tuneledger.sources.streamed import list_of_jobs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,27 +35,30 @@ _NAMES = {
 _VALIDATION = ("valid_loss", "valid_mean_token_accuracy")
 
 
-def jobs(payload: object, *, source: str = "<payload>", job_id: str | None = None) -> Iterator[Job]:
+def jobs(
+    payload: object, *, source: str = "<payload>", job_id: str | None = None, first_item: int = 0
+) -> Iterator[Job]:
     """Give the jobs of a payload: JSON bytes or text, JSON values, or objects of Mistral's SDK.
 
     ``job_id`` says whose checkpoints a bare list of them is, and is refused beside a payload that
-    names its jobs otherwise. Raises `InvalidPayload` with ``source``, the place and the field.
+    names its jobs otherwise. ``first_item`` is the number of a list's first item, for messages. Raises
+    `InvalidPayload` with ``source``, the place and the field.
     """
     value = plain(payload, source=source)
     if isinstance(value, list):
         value = [plain(item, source=source) for item in value]
     if isinstance(value, dict) and isinstance(value.get("data"), list):
-        yield from _listed(value["data"], source, "data", job_id)
+        yield from _listed(value["data"], source, "data", job_id, first_item)
     elif isinstance(value, list) and value and all(_is_checkpoint(item) for item in value):
         yield _job_of_checkpoints(value, source, job_id)
     elif isinstance(value, list):
-        yield from _listed(value, source, "", job_id)
+        yield from _listed(value, source, "", job_id, first_item)
     else:
         yield _job(value, source, "", job_id)
 
 
-def _listed(items: list[Any], source: str, name: str, job_id: str | None) -> Iterator[Job]:
-    for index, item in enumerate(items):
+def _listed(items: list[Any], source: str, name: str, job_id: str | None, first_item: int) -> Iterator[Job]:
+    for index, item in enumerate(items, first_item):
         yield _job(item, source, f"{name}[{index}]", job_id)
 
 
@@ -158,7 +162,7 @@ def _recognises(document: Document) -> bool:
 
 
 def _read(document: Document, hints: Hints) -> Iterator[Job]:
-    for job in jobs(document.json, source=document.name, job_id=hints.job_id):
+    for job in jobs(document.json, source=document.name, job_id=hints.job_id, first_item=document.first_item):
         if str(job.document.get("object")).startswith("fine_tuning."):
             raise InvalidPayload(
                 source=document.name, field="object", reason=f"{job.job_id!r} is a record of OpenAI's kind"
@@ -179,4 +183,11 @@ def _export(job: Job) -> object:
     return exported
 
 
-SOURCE = Source(_NAME, "Mistral's fine-tuning jobs", _recognises, _read, _export)
+SOURCE = Source(
+    _NAME,
+    "Mistral's fine-tuning jobs",
+    _recognises,
+    _read,
+    _export,
+    stream=list_of_jobs(_is_job, _read),
+)

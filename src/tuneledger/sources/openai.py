@@ -30,6 +30,7 @@ from tuneledger.sources.source import (
     local_job_id,
 )
 from tuneledger.sources.steps import checkpoints_of_rows, one_a_step
+from tuneledger.sources.streamed import list_of_jobs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -128,7 +129,7 @@ def _runs_in(document: Document) -> tuple[dict[str, _Run], _Run]:
         items = _listed(value)
         if items is None:
             _sort_in(value, "", document, named, loose)
-        for index, item in enumerate(items or ()):
+        for index, item in enumerate(items or (), document.first_item):
             _sort_in(
                 item, f"data[{index}]" if isinstance(value, dict) else f"[{index}]", document, named, loose
             )
@@ -382,6 +383,7 @@ SOURCE = Source(
     _read,
     _export,
     joined=_joined,
+    stream=list_of_jobs(_is_job, _read),
     kept=kept,
     also=(AZURE,),
 )

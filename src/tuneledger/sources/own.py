@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from tuneledger.errors import InvalidPayload
 from tuneledger.sources.source import OTHER_JOB, Document, Hints, Source, exported_as_is, job_as_is
+from tuneledger.sources.streamed import list_of_jobs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +30,7 @@ def _recognises(document: Document) -> bool:
 
 def _read(document: Document, hints: Hints) -> Iterator[Job]:
     value = document.json
-    for index, item in enumerate(value if isinstance(value, list) else [value]):
+    for index, item in enumerate(value if isinstance(value, list) else [value], document.first_item):
         position = f"[{index}]" if isinstance(value, list) else ""
         if not _is_job(item):
             raise InvalidPayload(
@@ -47,4 +48,11 @@ def _read(document: Document, hints: Hints) -> Iterator[Job]:
         yield job_as_is(item, source=document.name, position=position)
 
 
-SOURCE = Source("tuneledger", "jobs as tuneledger exports them", _recognises, _read, exported_as_is)
+SOURCE = Source(
+    "tuneledger",
+    "jobs as tuneledger exports them",
+    _recognises,
+    _read,
+    exported_as_is,
+    stream=list_of_jobs(_is_job, _read),
+)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,11 +12,12 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from tuneledger import json_text
-from tuneledger.errors import InvalidPayload
+from tuneledger.errors import InvalidPayload, LimitExceeded
 from tuneledger.models import NOT_EVALUATED, Job, Placeholder, validated
 
 if TYPE_CHECKING:
     from tuneledger.models import CheckpointOut, Event
+    from tuneledger.sources.streamed import Stream
 
 __all__ = [
     "OTHER_JOB",
@@ -27,6 +29,7 @@ __all__ = [
     "exported_as_is",
     "job_as_is",
     "local_job_id",
+    "refuse_many_values",
 ]
 
 OTHER_JOB = "is not the job id that was asked for; without --job-id the input goes by its own"
@@ -45,6 +48,16 @@ class Document:
     data: bytes = field(repr=False)
     path: str | None = None
     """Its absolute path, after which a run is named whose record does not name it; None without one."""
+    first_item: int = 0
+    """Which item of a longer list the first of its own list is; see `tuneledger.sources.streamed`."""
+
+    parsed: Any = field(default=None, repr=False, compare=False)
+    """The JSON value it holds, where that is known already."""
+
+    @cached_property
+    def sha256(self) -> str:
+        """The hash of its bytes."""
+        return hashlib.sha256(self.data).hexdigest()
 
     @cached_property
     def text(self) -> str:
@@ -54,7 +67,7 @@ class Document:
     @cached_property
     def json(self) -> Any:
         """The JSON value it holds. Raises `InvalidPayload` where it holds none."""
-        return json_text.parse(self.data, source=self.name)
+        return json_text.parse(self.data, source=self.name) if self.parsed is None else self.parsed
 
     @cached_property
     def json_or_none(self) -> Any:
@@ -125,6 +138,9 @@ class Source:
     joined: Callable[[Sequence[Document], Hints], Iterator[tuple[Job, list[Document]]]] | None = None
     """Where one run may lie in several files of a folder: gives the jobs of all of them, each with the
     documents it was read from. None where every file stands for itself."""
+    stream: Callable[[Stream, Hints], Iterator[Job] | None] | None = None
+    """Where an input may hold many jobs: gives them as they come, without reading the whole; None for an
+    input that can only be read whole. See `tuneledger.sources.streamed`."""
     kept: Callable[[CheckpointOut], bool] = lambda _: True
     """Tells whether the provider had kept a checkpoint itself, or only its metrics are known."""
     also: tuple[str, ...] = ()
@@ -149,6 +165,20 @@ def local_job_id(document: Document, hints: Hints, *, of_folder: Sequence[str] =
     if path.name not in of_folder:
         parts.append(path.name)
     return os.path.join(*parts)  # noqa: PTH118 - a text in, a text out
+
+
+def refuse_many_values(document: Document, max_values: int, position: str = "") -> None:
+    """Raise `LimitExceeded` where parsing could take more memory than the limits mean to allow.
+
+    Every value but the first stands behind a comma, a bracket or a brace. Those inside of text are
+    counted too: to leave them out would be to parse it.
+    """
+    if sum(map(document.data.count, (b",", b"[", b"{"))) > max_values:
+        raise LimitExceeded(
+            source=document.name,
+            position=position,
+            reason=f"more than {max_values} values; --max-values raises the limit",
+        )
 
 
 def checkpoint_object(checkpoint: CheckpointOut) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from tuneledger.errors import InvalidPayload
 from tuneledger.models import Job, is_final, validated
 from tuneledger.sources.source import OTHER_JOB, Document, Hints, Source, event_object
 from tuneledger.sources.steps import one_a_step, rows_of
+from tuneledger.sources.streamed import list_of_jobs
 from tuneledger.sources.times import unix_seconds
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ def _read(document: Document, hints: Hints) -> Iterator[Job]:
     value = document.json
     if isinstance(value, dict) and isinstance(value.get("data"), list):
         value = value["data"]
-    for index, item in enumerate(value if isinstance(value, list) else [value]):
+    for index, item in enumerate(value if isinstance(value, list) else [value], document.first_item):
         position = f"[{index}]" if isinstance(value, list) else ""
         made = job(item, source=document.name, position=position)
         if hints.job_id is not None and made.job_id != hints.job_id:
@@ -172,5 +173,11 @@ def _event_as_it_came(event: dict[str, Any]) -> dict[str, Any]:
 
 
 SOURCE = Source(
-    _NAME, "Together's fine-tuning jobs, joined by sync", _recognises, _read, _export, kept=_is_kept
+    _NAME,
+    "Together's fine-tuning jobs, joined by sync",
+    _recognises,
+    _read,
+    _export,
+    stream=list_of_jobs(_is_job, _read),
+    kept=_is_kept,
 )

@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import csv
 import io
+import sys
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
-from tuneledger.errors import InvalidPayload
+from tuneledger import json_text
+from tuneledger.errors import InvalidPayload, LimitExceeded
 from tuneledger.models import NOT_EVALUATED, Job, Placeholder, validated
 from tuneledger.sources.source import OTHER_JOB, Document, Hints, Source, exported_as_is
 
 if TYPE_CHECKING:
+    import _csv  # the name of the reader's type, until Python 3.12
     from collections.abc import Iterable, Iterator
 
     from tuneledger.models import CheckpointOut
+    from tuneledger.sources.streamed import Stream
 
 __all__ = ["HEADER", "SOURCE", "value_rows"]
 
@@ -63,18 +67,58 @@ def _recognises(document: Document) -> bool:
 def _read(document: Document, hints: Hints) -> Iterator[Job]:
     if not _recognises(document):
         raise InvalidPayload(source=document.name, position="line 1", reason=_REASON)
-    rows = csv.reader(io.StringIO(document.text, newline=""))
+    yield from _jobs(io.StringIO(document.text, newline=""), document.name, hints)
+
+
+def _stream(stream: Stream, hints: Hints) -> Iterator[Job] | None:
+    if not _recognises(stream.opening()):
+        return None
+    return _jobs(_decoded(stream), stream.name, hints, stream.max_values)
+
+
+def _decoded(stream: Stream) -> Iterator[str]:
+    for number, line in enumerate(stream.lines(), 1):
+        try:
+            yield json_text.decoded(line, source=stream.name)
+        except InvalidPayload as error:
+            raise InvalidPayload(source=stream.name, position=f"line {number}", reason=error.reason) from None
+
+
+def _jobs(lines: Iterable[str], source: str, hints: Hints, max_values: int = sys.maxsize) -> Iterator[Job]:
+    rows = csv.reader(lines)
     next(rows)
-    numbered = ((row, f"line {rows.line_num}") for row in rows)
-    for (job_id, provider), of_job in groupby(numbered, lambda item: tuple(item[0][:2])):
+    for (job_id, provider), of_job in groupby(_numbered(rows, source), lambda item: tuple(item[0][:2])):
         if hints.job_id is not None and hints.job_id != job_id.removeprefix("'"):
-            raise InvalidPayload(source=document.name, field="job_id", reason=OTHER_JOB)
+            raise InvalidPayload(source=source, field="job_id", reason=OTHER_JOB)
         fields = {
             "job_id": job_id.removeprefix("'"),
             "provider": provider.removeprefix("'"),
-            "checkpoints": _checkpoints(of_job, document.name),
+            "checkpoints": _checkpoints(_bounded(of_job, source, max_values), source),
         }
-        yield validated(Job, fields, source=document.name)
+        yield validated(Job, fields, source=source)
+
+
+def _numbered(rows: _csv.Reader, source: str) -> Iterator[tuple[list[str], str]]:
+    try:
+        for row in rows:
+            yield row, f"line {rows.line_num}"
+    except csv.Error as error:
+        raise InvalidPayload(
+            source=source, position=f"line {rows.line_num}", reason=f"not valid CSV: {error}"
+        ) from None
+
+
+def _bounded(
+    rows: Iterable[tuple[list[str], str]], source: str, max_values: int
+) -> Iterator[tuple[list[str], str]]:
+    for count, row in enumerate(rows, 1):
+        if count * len(HEADER) > max_values:
+            raise LimitExceeded(
+                source=source,
+                position=row[1],
+                reason=f"more than {max_values} values of one job; --max-values raises the limit",
+            )
+        yield row
 
 
 def _checkpoints(rows: Iterable[tuple[list[str], str]], source: str) -> list[dict[str, Any]]:
@@ -94,4 +138,11 @@ def _checkpoints(rows: Iterable[tuple[list[str], str]], source: str) -> list[dic
     return list(found.values())
 
 
-SOURCE = Source("tuneledger-csv", "value rows of `tuneledger export`", _recognises, _read, exported_as_is)
+SOURCE = Source(
+    "tuneledger-csv",
+    "value rows of `tuneledger export`",
+    _recognises,
+    _read,
+    exported_as_is,
+    stream=_stream,
+)

@@ -24,7 +24,15 @@ from tuneledger.parquet import archive_parquet, is_parquet
 from tuneledger.repository import Input, OnConflict
 from tuneledger.sources import Hints
 from tuneledger.sync.databases import archive_database, is_database, is_url
-from tuneledger.sync.inputs import MAX_BYTES, MAX_VALUES, STDIN, found_files, read_document, unpacked
+from tuneledger.sync.inputs import (
+    MAX_BYTES,
+    MAX_VALUES,
+    STDIN,
+    found_files,
+    opened_long,
+    read_document,
+    unpacked,
+)
 from tuneledger.sync.mlruns import archive_runs
 from tuneledger.sync.outcome import Outcome
 
@@ -34,7 +42,7 @@ if TYPE_CHECKING:
     from tuneledger.archive import Archive
     from tuneledger.models import Job
     from tuneledger.repository import SaveReport
-    from tuneledger.sources import Document, Source
+    from tuneledger.sources import Document, Source, Stream
 
 __all__ = ["archive_document", "archive_paths"]
 
@@ -53,38 +61,21 @@ class _Way:
     max_bytes: int
     max_values: int
 
-    def refuse_many_values(self, document: Document) -> None:
-        """Raise `LimitExceeded` where parsing could take more memory than the limits mean to allow.
-
-        Every value but the first stands behind a comma, a bracket or a brace. Those inside of text are
-        counted too: to leave them out would be to parse it.
-        """
-        if sum(map(document.data.count, (b",", b"[", b"{"))) > self.max_values:
-            raise LimitExceeded(
-                source=document.name,
-                reason=f"more than {self.max_values} values; --max-values raises the limit",
-            )
-
     def source_of(self, document: Document) -> Source:
         if self.format_name is not None:
             return sources.named(self.format_name)
         return sources.recognised(document, self.hints)
 
     def save(self, job: Job, source: Source, documents: Iterable[Document]) -> SaveReport:
-        return self.archive.save(
-            job,
-            on_conflict=self.on_conflict,
-            inputs=[
-                Input(
-                    # A file's name is bytes that need not be text, and databases store text.
-                    document.name.encode(errors="backslashreplace").decode(),
-                    source.name,
-                    len(document.data),
-                    hashlib.sha256(document.data).hexdigest(),
-                )
-                for document in documents
-            ],
-        )
+        inputs = [
+            _input(document.name, source, len(document.data), document.sha256) for document in documents
+        ]
+        return self.archive.save(job, on_conflict=self.on_conflict, inputs=inputs)
+
+
+def _input(name: str, source: Source, size_bytes: int, sha256: str) -> Input:
+    # A file's name is bytes that need not be text, and databases store text.
+    return Input(name.encode(errors="backslashreplace").decode(), source.name, size_bytes, sha256)
 
 
 def archive_paths(
@@ -172,6 +163,11 @@ def archive_document(
 
 def _archived(way: _Way, name: str, held: _Held, *, named: bool) -> Iterator[Outcome]:
     """Archive a file and, if it is an archive of files, each in it; what may be joined is held."""
+    with opened_long(name, max_bytes=way.max_bytes, max_values=way.max_values) as stream:
+        streamed = None if stream is None else _streamed(way, stream)
+    if streamed is not None:
+        yield streamed
+        return
     outcome = Outcome("<stdin>" if name == STDIN else name)
     try:
         document = read_document(name, max_bytes=way.max_bytes)
@@ -200,12 +196,42 @@ def _skipped_unless(outcome: Outcome, *, named: bool) -> Outcome:
     return outcome
 
 
+def _streamed(way: _Way, stream: Stream) -> Outcome | None:
+    """Archive a long file job by job; None where it has to be read whole."""
+    try:
+        source = way.source_of(stream.opening())
+    except UnknownFormat:
+        return None
+    outcome = Outcome(stream.name, source.name)
+    try:
+        jobs = None if source.stream is None else source.stream(stream, way.hints)
+        if jobs is None:
+            return None
+        digest = hashlib.sha256()
+        size_bytes = 0
+        for chunk in stream.chunks():
+            digest.update(chunk)
+            size_bytes += len(chunk)
+        given = _input(stream.name, source, size_bytes, digest.hexdigest())
+        while True:
+            with _without_cyclic_collection():
+                job = next(jobs, None)
+            if job is None:
+                break
+            outcome.reports.append(way.archive.save(job, on_conflict=way.on_conflict, inputs=[given]))
+    except (DatabaseError, SchemaError):
+        raise
+    except TuneledgerError as error:
+        outcome.error = error
+    return outcome
+
+
 def _taken(way: _Way, document: Document, held: _Held) -> Outcome | None:
     """Archive a document, or hold it for the end of its folder and give None."""
     outcome = Outcome(document.name)
     with _without_cyclic_collection():
         try:
-            way.refuse_many_values(document)
+            sources.refuse_many_values(document, way.max_values)
             source = way.source_of(document)
             outcome.format = source.name
             if source.joined is not None:

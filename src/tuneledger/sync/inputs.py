@@ -10,18 +10,19 @@ import sys
 import tarfile
 import zipfile
 import zlib
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tuneledger.errors import DriverMissing, InvalidArgument, InvalidPayload, LimitExceeded, UnknownFormat
 from tuneledger.parquet import table_as_csv
-from tuneledger.sources import Document
+from tuneledger.sources import Document, Stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import IO
 
-__all__ = ["MAX_BYTES", "MAX_VALUES", "STDIN", "found_files", "read_document", "unpacked"]
+__all__ = ["MAX_BYTES", "MAX_VALUES", "STDIN", "found_files", "opened_long", "read_document", "unpacked"]
 
 MAX_BYTES: Final = 256 * 2**20
 """The largest input that is read unless told otherwise: parsed JSON takes some five times its bytes."""
@@ -29,10 +30,15 @@ MAX_BYTES: Final = 256 * 2**20
 MAX_VALUES: Final = 20_000_000
 """The most values in one input unless told otherwise: an empty object of three bytes takes 72 when parsed."""
 
+LONG_BYTES: Final = 4 * 2**20
+"""Files larger than this are read job by job where they are lists of jobs."""
+
 MAX_MEMBERS: Final = 100_000
 """Files that one archive may hold."""
 
 STDIN: Final = "-"
+
+_CHUNK: Final = 2**20
 
 _PARQUET = b"PAR1"
 _GZIP = b"\x1f\x8b"
@@ -74,6 +80,37 @@ def read_document(name: str, *, max_bytes: int = MAX_BYTES) -> Document:
             return Document(name, _bounded(file, name, max_bytes), os.path.abspath(name))  # noqa: PTH100 - links stay
     except OSError as error:
         raise InvalidPayload(source=name, reason=f"cannot be read: {error.strerror}") from None
+
+
+@contextmanager
+def opened_long(name: str, *, max_bytes: int, max_values: int) -> Iterator[Stream | None]:
+    """Give a long file as a stream, as long as it is now; None for a short one and for what is no file."""
+    try:
+        if name == STDIN or "\0" in name or not _is_long(Path(name)):
+            yield None
+            return
+        file = Path(name).open("rb", buffering=0)  # noqa: SIM115 - closed below
+    except OSError:  # reading it says why
+        yield None
+        return
+    with file:
+        size_bytes = os.fstat(file.fileno()).st_size
+
+        def chunks() -> Iterator[bytes]:
+            at = 0
+            while at < size_bytes:  # what is appended meanwhile is left for the next time
+                file.seek(at)
+                chunk = file.read(min(_CHUNK, size_bytes - at))
+                if not chunk:
+                    return
+                at += len(chunk)
+                yield chunk
+
+        yield Stream(name, os.path.abspath(name), chunks, max_bytes, max_values)  # noqa: PTH100 - links stay
+
+
+def _is_long(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size > LONG_BYTES
 
 
 def _bounded(file: IO[bytes] | gzip.GzipFile, name: str, max_bytes: int) -> bytes:
