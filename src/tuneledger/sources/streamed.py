@@ -108,7 +108,9 @@ def list_of_jobs(
         for item in items:
             if not is_job(item.value):
                 raise InvalidPayload(
-                    source=item.document.name, position=item.place, reason="is no job as those before it are"
+                    source=item.document.name,
+                    position=item.place,
+                    reason="is no job as those before it are; only lists of jobs may be this long",
                 )
             yield from read(item.document, hints)
 
