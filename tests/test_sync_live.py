@@ -10,7 +10,7 @@ from source_records import mistral_job, openai_checkpoint, openai_event, openai_
 from tuneledger import Archive
 from tuneledger.cli import exit_codes, run
 from tuneledger.errors import InvalidArgument, InvalidPayload, LimitExceeded, SourceRefused
-from tuneledger.sync import Outcome, Service, provider_named, sync_jobs, watch_jobs
+from tuneledger.sync import Outcome, Service, live, provider_named, sync_jobs, watch_jobs
 from tuneledger.sync import service as services
 
 JOBS = "/fine_tuning/jobs"
@@ -264,6 +264,18 @@ def test_a_page_that_leads_to_itself_is_refused(sqlite_url: str) -> None:
         pytest.raises(InvalidPayload, match="its next page cannot be asked for"),
     ):
         synced(archive, "openai", played)
+    # Nor is one whose pages lead in a circle, or that does not count pages at all.
+    one, other = (openai_job() | {"id": name} for name in ("one", "other"))
+    answers[f"{JOBS}?after=one"] = {"data": [other], "has_more": True}
+    answers[JOBS] = answers[f"{JOBS}?after=other"] = {"data": [one], "has_more": True}
+    with provider_server(answers) as played, pytest.raises(InvalidPayload, match="cannot be asked for"):
+        list(live._pages(service(played), JOBS.strip("/").split("/")))
+    listed = [lean(mistral_job("RUNNING", 1, [])) | {"id": f"job-{n}"} for n in range(100)]
+    with (
+        provider_server({JOBS: {"data": listed}}) as played,
+        pytest.raises(InvalidPayload, match="its pages repeat themselves"),
+    ):
+        list(provider_named("mistral").listed(service(played), JOBS.strip("/"), 0))
     answers[JOBS] = {"data": [5], "has_more": True}
     with (
         provider_server(answers) as played,

@@ -110,7 +110,7 @@ def list_of_jobs(
                 raise InvalidPayload(
                     source=item.document.name,
                     position=item.place,
-                    reason="is no job as those before it are; only lists of jobs may be this long",
+                    reason="is no job as those before it are; only a list of jobs may be so long",
                 )
             yield from read(item.document, hints)
 

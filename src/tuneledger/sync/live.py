@@ -143,8 +143,12 @@ def _data(answer: Any, service: Service, path: str) -> list[Any]:
 
 def _mistral_listed(service: Service, path: str, since: int) -> Iterator[Any]:
     page = 0
+    before = None
     while True:
         items = _data(service.get(*path.split("/"), page=page, page_size=_PAGE), service, path)
+        if items and items == before:  # a service that does not count pages would be asked for ever
+            raise InvalidPayload(source=service.url(*path.split("/")), reason="its pages repeat themselves")
+        before = items
         for item in items:
             if _created(item) >= since:
                 yield item
@@ -162,6 +166,7 @@ def _mistral_whole(service: Service, path: str, job_id: str) -> tuple[Any, Job]:
 def _pages(service: Service, path: Sequence[str]) -> Iterator[Any]:
     """Give the items of all pages of a list of OpenAI's."""
     after: dict[str, str] = {}
+    seen: set[str] = set()
     while True:
         answer = service.get(*path, limit=_PAGE, **after)
         items = _data(answer, service, "/".join(path))
@@ -169,8 +174,9 @@ def _pages(service: Service, path: Sequence[str]) -> Iterator[Any]:
         if not answer.get("has_more") or not items:
             return
         last = items[-1].get("id") if isinstance(items[-1], dict) else None
-        if not isinstance(last, str) or after == {"after": last}:
+        if not isinstance(last, str) or last in seen:
             raise InvalidPayload(source=service.url(*path), reason="its next page cannot be asked for")
+        seen.add(last)
         after = {"after": last}
 
 
