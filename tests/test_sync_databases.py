@@ -2,17 +2,18 @@ import json
 import math
 import sqlite3
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import Connection, create_engine, text
 
 from tuneledger import Archive, Job
-from tuneledger.errors import InvalidPayload, UnknownFormat
+from tuneledger.errors import DatabaseReadOnly, InvalidPayload, UnknownFormat
 from tuneledger.sources import exported
 from tuneledger.sources.mlflow import flat_yaml, metric_line
-from tuneledger.sync import Outcome, archive_paths
+from tuneledger.sync import Outcome, archive_paths, databases
 
 # The tables of MLflow's tracking store, as far as they are read; {nan} and {step} came with later releases.
 MLFLOW = """
@@ -114,6 +115,21 @@ def test_a_tracking_database(tracking: str, sqlite_url: str) -> None:
     assert stored(sqlite_url, "bbbb").document["experiment"] is None
     again = archived(sqlite_url, tracking)
     assert not any(report.wrote for outcome in again for report in outcome.reports)
+
+
+def test_a_database_of_others_is_only_read(
+    tracking: str, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even a mistake of ours could not write into it, on either engine."""
+    mlflow_database(tracking)
+
+    def writing(connection: Connection, *_: object) -> Iterator[Job]:
+        connection.execute(text("DELETE FROM metrics"))
+        return iter(())
+
+    monkeypatch.setattr(databases, "_mlflow_runs", writing)
+    with pytest.raises(DatabaseReadOnly):
+        archived(sqlite_url, tracking)
 
 
 def test_schemas_of_other_releases(tmp_path: Path, sqlite_url: str) -> None:
