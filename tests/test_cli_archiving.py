@@ -13,6 +13,7 @@ from typing import Any, get_args
 import pytest
 
 from sample_files import sample_files, sample_id
+from source_records import mistral_job
 from tuneledger import OnConflict
 from tuneledger.cli import exit_codes
 from tuneledger.cli.options import ConflictMode
@@ -152,7 +153,17 @@ def test_unknown_files_in_a_folder_are_skipped(sqlite_url: str, command: Run, tm
     ended = command("archive", folder, "--db", sqlite_url)
     assert (ended.code, len(ended.out.splitlines())) == (0, 1)
     assert "skipped 1 file of no known format" in ended.err
+    assert "notes" not in ended.err
     assert command("archive", folder / "notes.md", "--db", sqlite_url).code == exit_codes.REFUSED
+
+
+def test_a_broken_record_in_a_folder_is_named(sqlite_url: str, command: Run, tmp_path: Path) -> None:
+    """It is no reason to fail, but whoever rescues records learns which of them was cut, and where."""
+    (tmp_path / "job.json").write_text(json.dumps(mistral_job("RUNNING", 5, [10])))
+    (tmp_path / "cut.json").write_text('{"id": "x", "status": ')
+    ended = command("archive", str(tmp_path), "--db", sqlite_url)
+    assert ended.code == 0
+    assert f"skipped {tmp_path / 'cut.json'}: line 1 column 23: not valid JSON" in ended.err
 
 
 def test_too_large_an_input(sqlite_url: str, command: Run) -> None:

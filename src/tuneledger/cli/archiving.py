@@ -101,6 +101,7 @@ def archive(
             )
             for outcome in found:
                 advance(outcome.name)
+                _warn_of_cut(outcome)
                 counts["skipped" if outcome.skipped else "refused" if outcome.error else "archived"] += 1
                 yield outcome
 
@@ -119,6 +120,15 @@ def archive(
         log.error("nothing was archived: no file of a known format")
     if counts["refused"] or not counts["archived"]:
         raise typer.Exit(exit_codes.REFUSED)
+
+
+def _warn_of_cut(outcome: Outcome) -> None:
+    """Name what was skipped but begins like a record: more likely it was cut than it is something else."""
+    from tuneledger.errors import InvalidPayload
+
+    error = outcome.error
+    if outcome.skipped and isinstance(error, InvalidPayload) and error.position:
+        log.warning("skipped %s: %s: %s", error.source, error.position, error.reason)
 
 
 @contextmanager
