@@ -243,7 +243,7 @@ class _Reader:
         last = self.text.rfind("\n", 0, self.at)
         self._column_before = self.at - last - 1 if last >= 0 else self._column_before + self.at
         data = bytearray(self._undecoded)
-        wanted = max(_WINDOW, len(self.text) - self.at)
+        wanted = len(data) + max(_WINDOW, len(self.text) - self.at)
         while len(data) < wanted and not self._ended:
             chunk = next(self._chunks, None)
             if chunk is None:
