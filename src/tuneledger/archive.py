@@ -9,10 +9,9 @@ import time
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Final, Self, TypeVar, cast
 
 from sqlalchemy.engine import Engine
-from sqlalchemy.orm import Session
 
 from tuneledger import schema as schemas
 from tuneledger.engine import (
@@ -48,7 +47,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from types import TracebackType
 
-    from sqlalchemy.engine import URL
+    from sqlalchemy.engine import URL, Connection, RootTransaction
 
     from tuneledger.models import CheckpointOut, Job
     from tuneledger.repository import Input, SaveReport
@@ -116,6 +115,9 @@ class Archive:
                 wait_seconds=wait_seconds,
                 reply_seconds=reply_seconds,
             )
+        # Made once: each has a dispatcher of its own, which takes longer to build than a query by key.
+        self._reading = self.engine.execution_options(**READING)
+        self._writing = self.engine.execution_options(**WRITING)
         try:
             self._make_ready()
         except BaseException:
@@ -123,7 +125,7 @@ class Archive:
             raise
 
     def _make_ready(self) -> None:
-        with translated(), self.engine.connect().execution_options(**READING) as connection:
+        with translated(), self._reading.connect() as connection:
             if not self._is_ours:
                 check_suitable(connection, write=not self.read_only)
             found = schemas.status(connection)
@@ -154,11 +156,10 @@ class Archive:
     @contextmanager
     def read(self) -> Iterator[CheckpointRepository]:
         """Open a transaction to read in: everything in it is of one moment."""
-        with translated(), Session(self.engine.execution_options(**READING)) as session:
-            connection = self._repeated("begin a transaction", session.connection)
+        with translated(), self._repeated("begin a transaction", self._begun_reading) as connection:
             if not self._is_ours:
                 read_one_snapshot(connection)
-            yield CheckpointRepository(session, checked=self._is_ours)
+            yield CheckpointRepository(connection, checked=self._is_ours)
 
     @contextmanager
     def write(self) -> Iterator[CheckpointRepository]:
@@ -167,22 +168,24 @@ class Archive:
         Beginning it is tried again where that can help; what the block does is the caller's to repeat, or
         see `transact`.
         """
-        with self._writing() as session:
-            self._repeated("begin a transaction", session.connection)
-            yield CheckpointRepository(session, checked=self._is_ours)
+        begun = partial(self._repeated, "begin a transaction", self._begun_writing)
+        with self._transaction(begun) as repository:
+            yield repository
 
     @contextmanager
-    def _writing(self) -> Iterator[Session]:
+    def _transaction(self, begun: Callable[[], Connection]) -> Iterator[CheckpointRepository]:
         if self.read_only and not self._is_ours:
             raise DatabaseReadOnly(
                 f"{self.location} was opened to read only; open it without read_only to write"
             )
-        with (
-            translated(),
-            Session(self.engine.execution_options(**WRITING)) as session,
-            session.begin(),
-        ):
-            yield session
+        with translated(), begun() as connection, cast("RootTransaction", connection.get_transaction()):
+            yield CheckpointRepository(connection, checked=self._is_ours)
+
+    def _begun_reading(self) -> Connection:
+        return _begun(self._reading)
+
+    def _begun_writing(self) -> Connection:
+        return _begun(self._writing)
 
     def transact(self, what: str, work: Callable[[CheckpointRepository], T]) -> T:
         """Do ``work`` in a transaction of its own, and give what it gives; ``what`` names it in the log.
@@ -193,8 +196,8 @@ class Archive:
         """
 
         def once() -> T:
-            with self._writing() as session:
-                return work(CheckpointRepository(session, checked=self._is_ours))
+            with self._transaction(self._begun_writing) as repository:
+                return work(repository)
 
         return self._repeated(what, once)
 
@@ -308,3 +311,14 @@ class Archive:
             pause = _FIRST_PAUSE_SECONDS * 2**attempt * random.uniform(0.5, 1.5)  # noqa: S311 - no secret
             wait(pause, is_async=self.location.is_async)
         return action()
+
+
+def _begun(engine: Engine) -> Connection:
+    """Give a connection whose transaction has begun, which closing it ends."""
+    connection = engine.connect()
+    try:
+        connection.begin()
+    except BaseException:
+        connection.close()
+        raise
+    return connection

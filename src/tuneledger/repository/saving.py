@@ -10,9 +10,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from sqlalchemy import bindparam, delete, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from tuneledger.engine import has_citus
 from tuneledger.errors import DatabaseDamaged, InvalidArgument, JobNotFound, shortened
@@ -48,6 +50,13 @@ _STORED = (
     .join(JobDigestRow, JobDigestRow.job_key == JobRow.job_key)
     .where(JobRow.job_id == bindparam("job_id"))
 )
+
+
+@cache
+def _insert_new(dialect: str) -> Any:
+    """Make the statement once: building it takes as long as the rows of 300 checkpoints."""
+    insert = sqlite.insert if dialect == "sqlite" else postgresql.insert
+    return insert(JobRow).on_conflict_do_nothing(index_elements=["job_id"]).returning(JobRow.job_key)
 
 
 @dataclass(slots=True)
@@ -180,10 +189,8 @@ class JobWriting(JobAppending):
     def _insert_job(self, parts: _Parts) -> int | None:
         """Insert a job; None when another writer was first."""
         values = {**parts.content.values(), "archived_at": int(time.time())}
-        statement = (
-            self._insert(JobRow).values(values).on_conflict_do_nothing(index_elements=["job_id"])
-        ).returning(JobRow.job_key)
-        job_key: int | None = self._execute(statement).scalar()
+        statement = _insert_new(self._connection.dialect.name)
+        job_key: int | None = self._execute(statement, values).scalar()
         if job_key is None:
             return None
         digests = [(job_key, parts.digest, parts.digest)]

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import bindparam, case, func, or_, select
+from sqlalchemy import bindparam, case, select
 
 from tuneledger.errors import ExtraMissing, InvalidArgument, MetricNotFound
 from tuneledger.mapping import Kind, metric_from, quiet_collector
 from tuneledger.repository.checkpoints import _bounds
 from tuneledger.repository.records import Columns, Series, SeriesSummary
-from tuneledger.repository.scope import Scope, refuse_text
+from tuneledger.repository.scope import Scope, portions, refuse_text
+from tuneledger.repository.thinning import LONGER, THINNED, bucket_parameters
 from tuneledger.tables import JOB_SUMMARY, SUMMARY_COLUMNS, CheckpointRow, MetricRow
 
 if TYPE_CHECKING:
@@ -25,11 +27,6 @@ _IN_RANGE = (
     MetricRow.name_id == bindparam("name_id"),
     MetricRow.step_number >= bindparam("first_step"),
     MetricRow.step_number <= bindparam("last_step"),
-)
-_SERIES = (
-    select(MetricRow.step_number, MetricRow.value, MetricRow.kind)
-    .where(*_IN_RANGE)
-    .order_by(MetricRow.step_number)
 )
 # What is no number is NULL here, which an array of doubles holds as NaN.
 _ARRAY = (
@@ -53,39 +50,18 @@ _STEPS = (
     )
     .order_by(CheckpointRow.step_number)
 )
-_ENDS = select(func.min(MetricRow.step_number), func.max(MetricRow.step_number)).where(
-    *_IN_RANGE, MetricRow.value.is_not(None)
-)
-_NUMBERS = (
-    select(
-        MetricRow.step_number.label("step_number"),
-        MetricRow.value.label("value"),
-        ((MetricRow.step_number - bindparam("first_step")) // bindparam("width")).label("bucket"),
-    )
-    .where(*_IN_RANGE, MetricRow.value.is_not(None))
-    .cte("numbers")
-)
-_EXTREMES = (
-    select(
-        _NUMBERS.c.bucket.label("bucket"),
-        func.min(_NUMBERS.c.value).label("low"),
-        func.max(_NUMBERS.c.value).label("high"),
-    )
-    .group_by(_NUMBERS.c.bucket)
-    .cte("extremes")
-)
-# Of equal extremes in a bucket the first stands for all.
-_THINNED = (
-    select(func.min(_NUMBERS.c.step_number), _NUMBERS.c.value)
-    .join(_EXTREMES, _EXTREMES.c.bucket == _NUMBERS.c.bucket)
-    .where(or_(_NUMBERS.c.value == _EXTREMES.c.low, _NUMBERS.c.value == _EXTREMES.c.high))
-    .group_by(_NUMBERS.c.bucket, _NUMBERS.c.value)
-)
-_AT_ENDS = select(MetricRow.step_number, MetricRow.value).where(
-    MetricRow.job_key == bindparam("job_key"),
+_OF_JOBS = (
     MetricRow.name_id == bindparam("name_id"),
-    MetricRow.step_number.in_(bindparam("ends", expanding=True)),
+    MetricRow.step_number >= bindparam("first_step"),
+    MetricRow.step_number <= bindparam("last_step"),
+    MetricRow.job_key.in_(bindparam("job_keys", expanding=True)),
 )
+_SERIES = (
+    select(MetricRow.job_key, MetricRow.step_number, MetricRow.value, MetricRow.kind)
+    .where(*_OF_JOBS)
+    .order_by(MetricRow.job_key, MetricRow.step_number)
+)
+
 _SUMMARIES = (
     select(JOB_SUMMARY.c.metric, *(JOB_SUMMARY.c[name] for name in SUMMARY_COLUMNS))
     .where(JOB_SUMMARY.c.job_id == bindparam("job_id"))
@@ -140,14 +116,17 @@ class SeriesQueries(Scope):
         keys = self._job_keys(job_ids)
         series = self._series_of(keys.values(), metric)
         first, last = _bounds(first_step, last_step)
-        found: dict[str, Series] = {}
-        for job_id, job_key in keys.items():
-            if job_key in series:
-                name_id, name = series[job_key]
-                range_of = {"job_key": job_key, "name_id": name_id, "first_step": first, "last_step": last}
-                steps, values = self._columns(range_of, points)
-                found[job_id] = Series(job_id, name, steps, values)
-        return found
+        columns: dict[int, tuple[list[int], list[float | None]]] = {}
+        for name_id in sorted({name_id for name_id, _ in series.values()}):
+            range_of = {"name_id": name_id, "first_step": first, "last_step": last}
+            of_name = [job_key for job_key, (found, _) in series.items() if found == name_id]
+            for some in portions(of_name):
+                columns.update(self._columns(range_of, some, points))
+        return {
+            job_id: Series(job_id, series[job_key][1], *columns.get(job_key, ([], [])))
+            for job_id, job_key in keys.items()
+            if job_key in series
+        }
 
     def columns(
         self,
@@ -199,28 +178,25 @@ class SeriesQueries(Scope):
             self._job_key(job_id)
         return {row[0]: SeriesSummary(*row) for row in rows}
 
-    def _columns(self, range_of: dict[str, int], points: int | None) -> tuple[list[int], list[float | None]]:
-        if points is None:
-            rows = self._fetched(_SERIES, range_of)
-        else:
-            rows = self._fetched(_SERIES.limit(points + 1), range_of)
-            if len(rows) > points:
-                return self._thinned(range_of, points)
-        return [row[0] for row in rows], [metric_from(row[1], row[2]) for row in rows]
-
-    def _thinned(self, range_of: dict[str, int], points: int) -> tuple[list[int], list[float | None]]:
-        first, last = self._execute(_ENDS, range_of).one()
-        if first is None:
-            return [], []
-        found = self._pairs(
-            _AT_ENDS,
-            {"job_key": range_of["job_key"], "name_id": range_of["name_id"], "ends": [first, last]},
-        )
-        buckets = (points - 2) // 2
-        if buckets:
-            # 2**63, for all steps there can be in one bucket, is no 63-bit number; the last step is an end.
-            width = min(-(-(last - first + 1) // buckets), 2**63 - 1)
-            inner = {**range_of, "first_step": first, "last_step": last, "width": width}
-            found.update(self._pairs(_THINNED, inner))
-        steps = sorted(found)
-        return steps, [found[step] for step in steps]
+    def _columns(
+        self, range_of: dict[str, int], job_keys: Sequence[int], points: int | None
+    ) -> dict[int, tuple[list[int], list[float | None]]]:
+        """Give the steps and values of one metric's series by job; a job without any in range is left out."""
+        longer: list[int] = []
+        if points is not None:
+            asked = {**range_of, "job_keys": job_keys}
+            longer = [row[0] for row in self._fetched(LONGER, {**asked, "points": points})]
+        found: dict[int, tuple[list[int], list[float | None]]] = {}
+        if longer and points is not None:
+            asked = {**range_of, **bucket_parameters(points), "job_keys": longer}
+            points_of = sorted(set(self._fetched(THINNED, asked)))
+            for job_key, of_job in groupby(points_of, itemgetter(0)):
+                _, steps, values = zip(*of_job, strict=True)
+                found[job_key] = (list(steps), list(values))
+        whole = list(set(job_keys).difference(longer))
+        if whole:
+            rows = self._fetched(_SERIES, {**range_of, "job_keys": whole})
+            for job_key, of_job in groupby(rows, itemgetter(0)):
+                _, steps, values, kinds = zip(*of_job, strict=True)
+                found[job_key] = (list(steps), list(map(metric_from, values, kinds)))
+        return found
