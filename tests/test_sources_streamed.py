@@ -103,6 +103,31 @@ def test_damage_is_refused_where_the_whole_would_be(
             assert given == whole[: len(given)]
 
 
+@pytest.mark.parametrize("size", range(2, 14))
+def test_a_number_that_is_cut_is_read_on(size: int, window: Callable[[int], None]) -> None:
+    """Wherever a window ends, in 1.5 or 1e+5, no number ends before its last digit."""
+    window(size)
+    found = [item.value for item in stream(b"[10.25, 1e+5, -0.5e-10, 7]", 1).items()]
+    assert found == [10.25, 1e5, -0.5e-10, 7]
+
+
+def test_damage_ends_the_reading() -> None:
+    """What is no JSON is refused where it is met; the rest of a long file is not read to say so."""
+    asked: list[int] = []
+
+    def endless() -> Iterator[bytes]:
+        yield b'[{"a": 1}, {"a": ?}, '
+        while True:
+            asked.append(1)
+            yield b'{"a": 1}, ' * 10_000
+
+    items = Stream("long", None, endless, 2**30, 2**30).items()
+    assert next(items).value == {"a": 1}
+    with pytest.raises(InvalidPayload, match="line 1 column 18: not valid JSON"):
+        next(items)
+    assert len(asked) < 20
+
+
 def taken(given: Iterator[Any]) -> tuple[list[Any], InvalidPayload | None]:
     """All that comes before a refusal, and that."""
     found = []
