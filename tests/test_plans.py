@@ -1,7 +1,7 @@
 """How the engines find a range of steps: by their own plans, and by what they visit on the way."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -38,8 +38,8 @@ def checkpoint(step: int, names: list[str]) -> CheckpointOut:
     return CheckpointOut.model_validate({"metrics": metrics, "step_number": step, "created_at": 1})
 
 
-def statements(repository: CheckpointRepository, job_id: str) -> list[tuple[str, Any]]:
-    """The statements that read a range, as the driver gets them, with their parameters."""
+def noted(repository: CheckpointRepository, ask: Callable[[], object]) -> list[tuple[str, Any]]:
+    """The statements that a question sends, as the driver gets them, with their parameters."""
     seen: list[tuple[str, Any]] = []
 
     def note(_connection: object, _cursor: object, statement: str, parameters: Any, *_rest: object) -> None:
@@ -48,9 +48,19 @@ def statements(repository: CheckpointRepository, job_id: str) -> list[tuple[str,
     connection = repository._connection
     event.listen(connection, "before_cursor_execute", note)
     try:
-        assert len(repository.checkpoints(job_id, first_step=200, last_step=219)) == 20
+        ask()
     finally:
         event.remove(connection, "before_cursor_execute", note)
+    return seen
+
+
+def statements(repository: CheckpointRepository, job_id: str) -> list[tuple[str, Any]]:
+    """The statements that read the values of a range."""
+
+    def ask() -> None:
+        assert len(repository.checkpoints(job_id, first_step=200, last_step=219)) == 20
+
+    seen = noted(repository, ask)
     return [found for found in seen if "FROM metrics" in found[0] or ".metrics" in found[0]]
 
 
@@ -69,6 +79,33 @@ def test_sqlite_bounds_job_name_and_step(sqlite_url: str) -> None:
             told = " ".join(row[3] for row in plan(repository, *read, "EXPLAIN QUERY PLAN"))
     assert "(job_key=? AND name_id=? AND step_number>? AND step_number<?)" in told
     assert "SCAN" not in told
+
+
+@pytest.mark.parametrize("analyzed", [False, True])
+def test_sqlite_seeks_what_is_asked_of_many_jobs(sqlite_url: str, *, analyzed: bool) -> None:
+    """Latest, best and thinned-out curves of jobs read no table whole, before statistics and after."""
+    jobs = [f"job-{number}" for number in range(30)]
+    with Archive(sqlite_url, durable=False) as archive:
+        for job_id in jobs:
+            steps = [checkpoint(step, NAMES[:3]) for step in range(50)]
+            archive.save(Job(job_id=job_id, provider="p", checkpoints=steps))
+        if analyzed:
+            with archive.engine.begin() as connection:
+                connection.execute(text("ANALYZE"))
+        with archive.read() as repository:
+            for ask in (
+                lambda: repository.latest_checkpoints(jobs[:20]),
+                lambda: repository.best_checkpoints(NAMES[0], job_ids=jobs[:20]),
+                lambda: repository.series(jobs[:20], NAMES[0], points=10),
+                lambda: repository.series(jobs[:20], NAMES[0]),
+            ):
+                found = noted(repository, ask)
+                assert found
+                for read in found:
+                    told = [row[3] for row in plan(repository, *read, "EXPLAIN QUERY PLAN")]
+                    scanned = [line for line in told if line.startswith("SCAN ")]
+                    tables = ("checkpoints", "metrics", "job_metrics", "jobs")
+                    assert not [line for line in scanned if line.split()[1] in tables], (read[0], told)
 
 
 def test_a_range_costs_the_range(archive: Archive) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
+from functools import lru_cache
 from itertools import chain
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
-from sqlalchemy import ARRAY, BigInteger, and_, bindparam, column, func, select, tuple_
+from sqlalchemy import ARRAY, BigInteger, and_, bindparam, column, func, select, text
 from sqlalchemy.orm import aliased
 
 from tuneledger.errors import CheckpointNotFound, InvalidArgument
@@ -36,6 +37,9 @@ _VALUES_A_ROW = 4
 
 _FEWEST_ROWS = 64
 """Checkpoints fetched at once where each has very many metrics."""
+
+_PAIRS_AT_ONCE = 128
+"""Checkpoints of as many jobs found by one statement on SQLite, of which each number has its own text."""
 
 _CHECKPOINT = select(CheckpointRow.step_number, CheckpointRow.created_at, CheckpointRow.extra)
 _CHECKPOINTS_AT = _CHECKPOINT.where(
@@ -80,10 +84,24 @@ _LAST_STEPS = select(
     .correlate(JobDigestRow)
     .scalar_subquery(),
 ).where(JobDigestRow.job_key.in_(bindparam("job_keys", expanding=True)))
-# SQLite seeks each pair of a list; PostgreSQL would plan each by itself, and joins arrays instead.
-_AT_PAIRS_SQLITE = _ONE_A_JOB.where(
-    tuple_(CheckpointRow.job_key, CheckpointRow.step_number).in_(bindparam("pairs", expanding=True))
-)
+
+
+@lru_cache(maxsize=_PAIRS_AT_ONCE)
+def _at_pairs_sqlite(count: int) -> Select[*tuple[Any, ...]]:
+    """Find the checkpoints of (job, step) pairs: as a list to look in, SQLite would read every checkpoint."""
+    rows = ", ".join(f"(:job_key_{number}, :step_{number})" for number in range(count))
+    asked = (
+        text(f"SELECT column1 AS job_key, column2 AS step_number FROM (VALUES {rows})")  # noqa: S608 - no input
+        .columns(column("job_key", BigInteger), column("step_number", BigInteger))
+        .cte("asked")
+    )
+    return _ONE_A_JOB.join(
+        asked,
+        and_(asked.c.job_key == CheckpointRow.job_key, asked.c.step_number == CheckpointRow.step_number),
+    )
+
+
+# PostgreSQL, which would plan each pair of a list by itself, joins arrays instead.
 _asked = (
     func.unnest(bindparam("job_keys", type_=ARRAY(BigInteger)), bindparam("steps", type_=ARRAY(BigInteger)))
     .table_valued(column("job_key", BigInteger), column("step_number", BigInteger), name="asked")
@@ -296,12 +314,17 @@ class CheckpointQueries(ValueQueries):
     def _at(self, steps: Mapping[int, int]) -> dict[int, CheckpointOut]:
         """Give one checkpoint of each job, by its key; ``steps`` says which."""
         found: dict[int, CheckpointOut] = {}
+        if self._connection.dialect.name == "sqlite":
+            pairs = list(steps.items())
+            for first in range(0, len(pairs), _PAIRS_AT_ONCE):
+                at_once = pairs[first : first + _PAIRS_AT_ONCE]
+                keys = {f"job_key_{number}": job_key for number, (job_key, _) in enumerate(at_once)}
+                asked = {f"step_{number}": step for number, (_, step) in enumerate(at_once)}
+                found.update(self._one_a_job(_at_pairs_sqlite(len(at_once)), keys | asked))
+            return found
         for some in portions(list(steps.items())):
-            if self._connection.dialect.name == "sqlite":
-                found.update(self._one_a_job(_AT_PAIRS_SQLITE, {"pairs": some}))
-            else:
-                job_keys, asked = (list(part) for part in zip(*some, strict=True))
-                found.update(self._one_a_job(_AT_PAIRS_POSTGRESQL, {"job_keys": job_keys, "steps": asked}))
+            job_keys, at = (list(part) for part in zip(*some, strict=True))
+            found.update(self._one_a_job(_AT_PAIRS_POSTGRESQL, {"job_keys": job_keys, "steps": at}))
         return found
 
     def best_checkpoint(self, job_id: str, metric: str, goal: Goal = "min") -> CheckpointOut | None:
