@@ -58,13 +58,13 @@ def main() -> None:
     document = {"size": size, "clock": arguments.clock, "machine": report.machine(), "results": results}
     for engine in arguments.engines:
         results[engine] = {}
-        with _server(engine, arguments.postgres) as server:
+        with server(engine, arguments.postgres) as place:
             for number in range(arguments.rounds):
                 for name in arguments.stores:
                     if engine not in STORES[name][1] or (number and name in _SLOW):
                         continue
                     began = time.monotonic()
-                    with _database(engine, server) as url:
+                    with fresh_database(engine, place) as url:
                         found = _measured(name, url, size, arguments.budget)
                     results[engine].setdefault(name, []).append(found)
                     path.write_text(
@@ -82,19 +82,9 @@ def _measured(name: str, url: str, size: int, budget: float) -> dict[str, Any]:
     for phase in ("write", "fill", "read", "stream"):
         longest = int(found["figures"].get("longest", 0))
         numbers = [str(size), str(budget), str(longest)]
-        done = subprocess.run(  # noqa: S603 - our own module
-            [sys.executable, "-m", "benchmarks.worker", name, url, phase, *numbers],
-            cwd=_ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-            env={**os.environ, "PYTHONWARNINGS": "ignore"},
-        )
-        if done.returncode:
-            found["missing"][phase] = done.stderr.strip().splitlines()[-1]
-            print(f"{name}, {phase}: {done.stderr[-2000:]}", file=sys.stderr)
+        answer = measured_phase(name, url, phase, numbers, found["missing"])
+        if answer is None:
             break
-        answer = json.loads(done.stdout.splitlines()[-1])
         found["figures"] |= answer["figures"]
         found["missing"] |= answer["missing"]
         if "read" in found["missing"]:
@@ -102,8 +92,29 @@ def _measured(name: str, url: str, size: int, budget: float) -> dict[str, Any]:
     return found
 
 
+def measured_phase(
+    name: str, url: str, phase: str, numbers: list[str], missing: dict[str, str] | None = None
+) -> dict[str, Any] | None:
+    """Run one phase; None where it failed, with the reason in ``missing``."""
+    done = subprocess.run(  # noqa: S603 - our own module
+        [sys.executable, "-m", "benchmarks.worker", name, url, phase, *numbers],
+        cwd=_ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONWARNINGS": "ignore"},
+    )
+    if done.returncode:
+        if missing is not None:
+            missing[phase] = done.stderr.strip().splitlines()[-1]
+        print(f"{name}, {phase}: {done.stderr[-2000:]}", file=sys.stderr)
+        return None
+    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return answer
+
+
 @contextmanager
-def _server(engine: str, given: str | None) -> Iterator[str]:
+def server(engine: str, given: str | None) -> Iterator[str]:
     """Give the URL of a PostgreSQL server whose commits wait for the disk; nothing for SQLite."""
     if engine == "sqlite" or given:
         yield given or ""
@@ -119,7 +130,7 @@ def _server(engine: str, given: str | None) -> Iterator[str]:
 
 
 @contextmanager
-def _database(engine: str, server: str) -> Iterator[str]:
+def fresh_database(engine: str, server: str) -> Iterator[str]:
     """Give the URL of a fresh database, gone afterwards."""
     if engine == "sqlite":
         with tempfile.TemporaryDirectory(prefix="tuneledger-benchmark-") as folder:
