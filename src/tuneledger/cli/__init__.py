@@ -33,7 +33,7 @@ from tuneledger.cli import (
     showing,
     syncing,
 )
-from tuneledger.cli.options import log
+from tuneledger.cli.choosing import log
 from tuneledger.errors import TuneledgerError
 
 if TYPE_CHECKING:

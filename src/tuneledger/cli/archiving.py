@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tuneledger.cli import exit_codes
+from tuneledger.cli.choosing import log, open_archive
 from tuneledger.cli.copying import copy_value, told
-from tuneledger.cli.options import AsJson, ConflictMode, Db, Schema, log, open_archive
+from tuneledger.cli.options import AsJson, ConflictMode, Db, Schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import typer
 
+from tuneledger.cli.choosing import open_archive
 from tuneledger.errors import AmbiguousJob, TuneledgerError
 
 if TYPE_CHECKING:
@@ -58,8 +59,6 @@ def _metrics_of(context: typer.Context, words: list[str | None], incomplete: str
 
 
 def _asked(context: typer.Context, question: Callable[[CheckpointRepository], list[str]]) -> list[str]:
-    from tuneledger.cli.options import open_archive
-
     try:
         with (
             open_archive(context.params.get("db"), context.params.get("schema"), note=False) as archive,

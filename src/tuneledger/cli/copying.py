@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tuneledger.cli import exit_codes
+from tuneledger.cli.choosing import location, log
 from tuneledger.cli.options import (
     AsJson,
     ConflictMode,
@@ -16,8 +17,6 @@ from tuneledger.cli.options import (
     Model,
     Provider,
     Status,
-    location,
-    log,
     unix_seconds,
 )
 

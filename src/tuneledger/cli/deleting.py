@@ -7,8 +7,9 @@ from typing import Annotated
 import typer
 
 from tuneledger.cli import exit_codes
+from tuneledger.cli.choosing import log, open_archive
 from tuneledger.cli.completing import job_ids
-from tuneledger.cli.options import Db, Schema, Yes, confirmed, log, open_archive
+from tuneledger.cli.options import Db, Schema, Yes, confirmed
 
 app = typer.Typer()
 

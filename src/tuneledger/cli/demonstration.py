@@ -14,7 +14,8 @@ from typing import Final
 import typer
 
 from tuneledger.cli import exit_codes
-from tuneledger.cli.options import DATABASE_VARIABLE, Db, log
+from tuneledger.cli.choosing import DATABASE_VARIABLE, log
+from tuneledger.cli.options import Db
 
 app = typer.Typer()
 

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from tuneledger.cli.choosing import log, open_archive
 from tuneledger.cli.completing import job_ids
-from tuneledger.cli.options import Db, Schema, log, open_archive
+from tuneledger.cli.options import Db, Schema
 from tuneledger.errors import InvalidArgument
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tuneledger.cli import exit_codes
-from tuneledger.cli.options import AsJson, Db, Schema, existing, location, log, open_archive
+from tuneledger.cli.choosing import existing, location, log, open_archive
+from tuneledger.cli.options import AsJson, Db, Schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

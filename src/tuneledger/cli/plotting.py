@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from tuneledger.cli.choosing import log, open_archive
 from tuneledger.cli.completing import job_ids, metric_names
-from tuneledger.cli.options import AsCsv, AsJson, Db, Schema, log, open_archive
+from tuneledger.cli.options import AsCsv, AsJson, Db, Schema
 from tuneledger.errors import InvalidArgument
 
 if TYPE_CHECKING:

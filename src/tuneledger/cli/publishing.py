@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from tuneledger.cli.options import Db, Schema, location, log, open_archive
+from tuneledger.cli.choosing import location, log, open_archive
+from tuneledger.cli.options import Db, Schema
 
 app = typer.Typer()
 

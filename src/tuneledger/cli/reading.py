@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from tuneledger.cli import exit_codes
+from tuneledger.cli.choosing import log, open_archive
 from tuneledger.cli.completing import job_ids, jobs_and_metrics, metric_names
 from tuneledger.cli.options import (
     AsCsv,
@@ -21,8 +22,6 @@ from tuneledger.cli.options import (
     Provider,
     Schema,
     Status,
-    log,
-    open_archive,
     unix_seconds,
 )
 from tuneledger.errors import InvalidArgument, NotFound

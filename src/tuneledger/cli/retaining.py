@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tuneledger.cli import exit_codes
+from tuneledger.cli.choosing import log, open_archive
 from tuneledger.cli.completing import job_ids
-from tuneledger.cli.options import AsJson, Db, Schema, Yes, confirmed, log, open_archive, unix_seconds
+from tuneledger.cli.options import AsJson, Db, Schema, Yes, confirmed, unix_seconds
 from tuneledger.errors import InvalidArgument
 
 if TYPE_CHECKING:

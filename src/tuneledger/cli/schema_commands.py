@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tuneledger.cli import exit_codes
-from tuneledger.cli.options import AsJson, Db, Schema, Yes, confirmed, existing, location, log
+from tuneledger.cli.choosing import existing, location, log
+from tuneledger.cli.options import AsJson, Db, Schema, Yes, confirmed
 from tuneledger.errors import SchemaBroken
 
 if TYPE_CHECKING:

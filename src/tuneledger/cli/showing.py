@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
-from tuneledger.cli.options import AsJson, Db, Schema, open_archive
+from tuneledger.cli.choosing import open_archive
+from tuneledger.cli.options import AsJson, Db, Schema
 from tuneledger.cli.reading import JobArgument
 
 if TYPE_CHECKING:

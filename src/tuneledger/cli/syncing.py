@@ -10,7 +10,8 @@ import typer
 
 from tuneledger.cli import exit_codes
 from tuneledger.cli.archiving import outcome_value, print_outcome
-from tuneledger.cli.options import AsJson, Db, Schema, open_archive, unix_seconds
+from tuneledger.cli.choosing import open_archive
+from tuneledger.cli.options import AsJson, Db, Schema, unix_seconds
 from tuneledger.errors import InvalidArgument
 
 if TYPE_CHECKING:
