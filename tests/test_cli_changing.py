@@ -1,5 +1,6 @@
 """`delete` and `db`: what removes or changes asks first."""
 
+import json
 import os
 import pty
 import sqlite3
@@ -158,6 +159,34 @@ def test_drop_asks(sqlite_url: str, command: Run) -> None:
     assert "with 4 jobs from" in shown
     assert (code, len(job_ids(command, sqlite_url))) == (exit_codes.REFUSED, 4)
     assert "nothing was changed" in shown
+
+
+def test_drop_tells_what_it_left(sqlite_url: str, command: Run) -> None:
+    """Others' tables in the file stay and are named; where there are none, nothing is said of them."""
+    path = sqlite_url.removeprefix("sqlite:///")
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE mine (x)")
+    connection.close()
+    assert "left alone: mine" in command("db", "drop", "--yes", "--db", sqlite_url).out
+    with sqlite3.connect(path) as connection:
+        connection.execute("DROP TABLE mine")
+    connection.close()
+    command("db", "upgrade", "--db", sqlite_url)
+    dropped = command("db", "drop", "--yes", "--db", sqlite_url).out
+    assert dropped.startswith("dropped ")
+    assert "left alone" not in dropped
+
+
+def test_what_is_said_of_a_distribution(capsys: pytest.CaptureFixture[str]) -> None:
+    """What was distributed, or that nothing was left to be, in words and as JSON."""
+    first = schema.Distribution(citus="13.2", nodes=2, shards=32, distributed=["jobs", "metrics"])
+    schema_commands._tell_distribution(first, as_json=False)
+    assert capsys.readouterr().out == "distributed jobs, metrics: 32 shards on 2 nodes of Citus 13.2\n"
+    second = schema.Distribution(citus="13.2", nodes=1, shards=32, distributed=[])
+    schema_commands._tell_distribution(second, as_json=False)
+    assert capsys.readouterr().out == "is distributed already: 32 shards on 1 node of Citus 13.2\n"
+    schema_commands._tell_distribution(first, as_json=True)
+    assert json.loads(capsys.readouterr().out)["distributed"] == ["jobs", "metrics"]
 
 
 def test_downgrade_asks(sqlite_url: str, command: Run) -> None:

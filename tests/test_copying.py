@@ -309,6 +309,10 @@ def test_command(source: Archive, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert json.loads(capsys.readouterr().out)["copied"] == 21
     assert run(["copy", one, other]) == 0
     assert "the digests of 22 fit" in capsys.readouterr().out
+    with source.write() as repository:
+        repository.label("rich", add=["kept"])
+    assert run(["copy", one, other]) == 0
+    assert "found 22 there already (1 of them got labels or inputs)" in capsys.readouterr().out
     with source.engine.begin() as connection:
         connection.execute(text("UPDATE checkpoints SET created_at = 1 WHERE step_number = 30"))
     source.save(job("bare", revision=5, created_at=8))

@@ -234,7 +234,7 @@ def test_swallowed_write_error_is_not_committed(sqlite_path: Path) -> None:
     with Archive(sqlite_path) as archive:
         archive.save(some_job("kept", 100))
         with file_size_limit(sqlite_path.stat().st_size):
-            with pytest.raises(DatabaseError, match="earlier statement"), archive.write() as repository:  # noqa: PT012
+            with pytest.raises(DatabaseError, match="earlier statement"), archive.write() as repository:  # noqa: PT012 - what follows an error is the subject
                 with pytest.raises(DatabaseFull):
                     repository.save(some_job("large", 60_000))
                 raise_limit()

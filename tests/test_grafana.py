@@ -210,7 +210,7 @@ def test_view_role_reads_no_table(postgresql: Shown) -> None:
     assert postgresql.run("SHOW jit")[1] == [("off",)]
     for statement in (
         f"SELECT * FROM {place}.jobs",
-        f"DELETE FROM {place}.job_overview",
+        f"DELETE FROM {place}.checkpoints",
         f"CREATE TABLE {place}.x ()",
     ):
         with pytest.raises(psycopg.errors.InsufficientPrivilege):

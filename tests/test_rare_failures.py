@@ -37,6 +37,7 @@ RARE: list[tuple[BaseException, type[TuneledgerError] | None]] = [
     (psycopg.ProgrammingError("no result"), DatabaseError),
     (psycopg.OperationalError("gone"), DatabaseUnavailable),
     (OverflowError("large"), InvalidArgument),
+    (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "a damaged schema"), DatabaseDamaged),
     (ValueError("not a database's"), None),
 ]
 
@@ -75,6 +76,13 @@ def test_copy_that_failed_is_not_committed(postgres_url: str) -> None:
                 repository.save(some_job("second", 200))
         with archive.read() as repository:
             assert repository.count_jobs() == 0
+
+
+def test_reading_makes_no_archive(tmp_path: Path) -> None:
+    """What is not there is told, and not made."""
+    with pytest.raises(DatabaseUnavailable, match="without read_only it would be made"):
+        Archive(tmp_path / "none.db", read_only=True)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_folder_read_as_a_file(tmp_path: Path) -> None:

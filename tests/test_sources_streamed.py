@@ -25,7 +25,7 @@ from source_records import (
 from strategies import JSON
 from tuneledger import Archive, Job, json_text
 from tuneledger.cli import exit_codes, run
-from tuneledger.errors import InvalidPayload, LimitExceeded
+from tuneledger.errors import DatabaseReadOnly, InvalidPayload, LimitExceeded
 from tuneledger.sources import VALUE_HEADER, Document, Hints, Stream, named, streamed
 from tuneledger.sync import Outcome, archive_paths
 from tuneledger.sync import inputs as sync_inputs
@@ -409,11 +409,28 @@ def test_a_file_that_grows_while_it_is_read(
         assert given is not None
         with path.open("ab") as file:
             file.write(lines[2])
-        assert len(list(given.lines())) == 2
+        assert list(given.lines()) == [line + b"\n" for line in lines[:2]]
         path.write_bytes(lines[0])
         assert list(given.lines()) == [lines[0]]
     (outcome,) = archived(sqlite_url, path)
     assert len(outcome.reports) == 1
+
+
+def test_what_is_not_there_is_no_long_file(tmp_path: Path) -> None:
+    """Reading it says why it cannot be read."""
+    with sync_inputs.opened_long(str(tmp_path / "none"), max_bytes=9, max_values=9) as given:
+        assert given is None
+
+
+def test_an_archive_that_cannot_be_written_ends_a_long_file(
+    tmp_path: Path, sqlite_url: str, long_from: Callable[[int], None]
+) -> None:
+    """It is no fault of the file, and so no outcome of it: the rest would fail alike."""
+    long_from(10)
+    path = tmp_path / "jobs"
+    path.write_bytes(INPUTS["tuneledger-jsonl"][0])
+    with Archive(sqlite_url, read_only=True) as archive, pytest.raises(DatabaseReadOnly):
+        list(archive_paths(archive, [str(path)]))
 
 
 def test_memory_does_not_grow_with_the_file(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from tuneledger.engine import Location
-    from tuneledger.schema import Status
+    from tuneledger.schema import Distribution, Status
 
 app = typer.Typer()
 db_app = typer.Typer(no_args_is_help=False)
@@ -205,10 +205,15 @@ def distribute(
     Writers wait meanwhile. What later upgrades add is distributed by them.
     """
     from tuneledger import schema as schemas
-    from tuneledger.cli.presenting import counted, print_json, print_line
 
     with _opened(existing(location(db, schema, note=not as_json))) as engine:
         found = schemas.distribute(engine, shards=shards)
+    _tell_distribution(found, as_json=as_json)  # pragma: no cover - only where Citus is
+
+
+def _tell_distribution(found: Distribution, *, as_json: bool) -> None:
+    from tuneledger.cli.presenting import counted, print_json, print_line
+
     if as_json:
         print_json(asdict(found))
         return
