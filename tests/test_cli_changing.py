@@ -152,6 +152,17 @@ def test_progress_of_an_upgrade_in_a_log(
     assert "3 of 3 jobs" in ended.err
 
 
+def test_a_quick_upgrade_logs_no_progress(
+    empty_sqlite_url: str, command: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is over before the first line is due says nothing of how far it was."""
+    load(empty_sqlite_url, "0001")
+    monkeypatch.setattr(schema_commands, "_SECONDS_BETWEEN_LINES", 1000.0)
+    ended = command("db", "upgrade", "--no-backup", "--db", empty_sqlite_url)
+    assert ended.code == 0
+    assert "of 3 jobs" not in ended.err
+
+
 def test_drop_asks(sqlite_url: str, command: Run) -> None:
     """The question tells what would go; a no leaves all of it."""
     command("archive", EXAMPLES, "--db", sqlite_url)

@@ -416,8 +416,14 @@ def test_a_file_that_grows_while_it_is_read(
     assert len(outcome.reports) == 1
 
 
-def test_what_is_not_there_is_no_long_file(tmp_path: Path) -> None:
+def test_nothing_has_no_lines() -> None:
+    """An empty input has none, not an empty one."""
+    assert list(stream(b"").lines()) == []
+
+
+def test_what_vanished_is_no_long_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Reading it says why it cannot be read."""
+    monkeypatch.setattr(sync_inputs, "_is_long", lambda _path: True)  # it went after it was looked at
     with sync_inputs.opened_long(str(tmp_path / "none"), max_bytes=9, max_values=9) as given:
         assert given is None
 
