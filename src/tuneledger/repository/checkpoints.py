@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from tuneledger.models import CheckpointOut
 
-__all__ = ["CheckpointQueries", "Goal", "Selection"]
+__all__ = ["CheckpointQueries", "Goal", "Selection", "step_bounds"]
 
 Goal = Literal["min", "max"]
 
@@ -190,7 +190,7 @@ class CheckpointQueries(ValueQueries):
         size = max(_FEWEST_ROWS, _VALUES_A_WINDOW // max(_VALUES_A_ROW, len(names)))
         order = CheckpointRow.step_number.desc() if newest_first else CheckpointRow.step_number
         statement = statement.order_by(order)
-        first, last = _bounds(first_step, last_step)
+        first, last = step_bounds(first_step, last_step)
         while first <= last:
             bounds = {"job_key": job_key, "first_step": first, "last_step": last, "size": size}
             with quiet_collector():
@@ -377,7 +377,7 @@ class CheckpointQueries(ValueQueries):
         self, job_id: str | None = None, *, first_step: int | None = None, last_step: int | None = None
     ) -> int:
         """Count the checkpoints of a job between two steps (inclusive), or of all jobs."""
-        first, last = _bounds(first_step, last_step)
+        first, last = step_bounds(first_step, last_step)
         statement = select(func.count()).select_from(CheckpointRow)
         if job_id is not None:
             statement = statement.where(CheckpointRow.job_key == self._job_key(job_id))
@@ -398,7 +398,7 @@ def _number(bound: float) -> float:
     return number
 
 
-def _bounds(first_step: int | None, last_step: int | None) -> tuple[int, int]:
+def step_bounds(first_step: int | None, last_step: int | None) -> tuple[int, int]:
     """Give both bounds; one outside of what a step can be is as good as none."""
     largest = 2**63 - 1
     first = 0 if first_step is None else max(0, first_step)

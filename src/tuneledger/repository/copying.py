@@ -20,7 +20,7 @@ from tuneledger.repository.jobs import JobFilters, narrowed
 from tuneledger.repository.labels import LabelWriting
 from tuneledger.repository.records import OnConflict
 from tuneledger.repository.saving import JobWriting
-from tuneledger.repository.scope import _JOB_KEYS, portions
+from tuneledger.repository.scope import JOB_KEYS, portions
 from tuneledger.tables import (
     Base,
     CheckpointRow,
@@ -173,7 +173,7 @@ class RowCopying(JobWriting, LabelWriting, DigestQueries):
     def change_beside(self, changes: Sequence[ChangeBeside]) -> int:
         """Make these changes to the jobs that are still here; give how many jobs those are."""
         job_ids = {row[0] for change in changes for row in (*change.added, *change.removed)}
-        found = self._pairs(_JOB_KEYS, {"job_ids": list(job_ids)})
+        found = self._pairs(JOB_KEYS, {"job_ids": list(job_ids)})
         keys = {job_id: found[job_id] for job_id in sorted(found, key=found.__getitem__)}
         keys = {job_id: job_key for job_id, job_key in keys.items() if self._lock(job_key) is not None}
         for table, added, removed in changes:

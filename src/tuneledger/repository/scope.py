@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import CursorResult
     from sqlalchemy.orm import Session
 
-__all__ = ["Scope", "portions", "refuse_flawed", "refuse_text", "within_bigint"]
+__all__ = ["JOB_KEYS", "Scope", "portions", "refuse_flawed", "refuse_text", "within_bigint"]
 
 T = TypeVar("T")
 
@@ -35,7 +35,7 @@ _WITH_PREFIX = (
     .order_by(JobRow.job_id)
     .limit(6)
 )
-_JOB_KEYS = select(JobRow.job_id, JobRow.job_key).where(
+JOB_KEYS = select(JobRow.job_id, JobRow.job_key).where(
     JobRow.job_id.in_(bindparam("job_ids", expanding=True))
 )
 _ALL_JOB_KEYS = select(JobRow.job_id, JobRow.job_key).order_by(JobRow.job_key)
@@ -149,7 +149,7 @@ class Scope:
         refuse_flawed(*asked)
         found: dict[str, int] = {}
         for some in portions(asked):
-            found.update(self._pairs(_JOB_KEYS, {"job_ids": some}))
+            found.update(self._pairs(JOB_KEYS, {"job_ids": some}))
         for job_id in asked:
             if job_id not in found:
                 raise JobNotFound(job_id)

@@ -11,7 +11,7 @@ from sqlalchemy import bindparam, case, select
 
 from tuneledger.errors import ExtraMissing, InvalidArgument, MetricNotFound
 from tuneledger.mapping import Kind, metric_from, quiet_collector
-from tuneledger.repository.checkpoints import _bounds
+from tuneledger.repository.checkpoints import step_bounds
 from tuneledger.repository.records import Columns, Series, SeriesSummary
 from tuneledger.repository.scope import Scope, portions, refuse_text
 from tuneledger.repository.thinning import LONGER, THINNED, bucket_parameters
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SeriesQueries"]
 
-_IN_RANGE = (
-    MetricRow.job_key == bindparam("job_key"),
+_OF_NAME = (
     MetricRow.name_id == bindparam("name_id"),
     MetricRow.step_number >= bindparam("first_step"),
     MetricRow.step_number <= bindparam("last_step"),
@@ -38,7 +37,7 @@ _ARRAY = (
             else_=MetricRow.value,
         ),
     )
-    .where(*_IN_RANGE)
+    .where(MetricRow.job_key == bindparam("job_key"), *_OF_NAME)
     .order_by(MetricRow.step_number)
 )
 _STEPS = (
@@ -50,18 +49,11 @@ _STEPS = (
     )
     .order_by(CheckpointRow.step_number)
 )
-_OF_JOBS = (
-    MetricRow.name_id == bindparam("name_id"),
-    MetricRow.step_number >= bindparam("first_step"),
-    MetricRow.step_number <= bindparam("last_step"),
-    MetricRow.job_key.in_(bindparam("job_keys", expanding=True)),
-)
 _SERIES = (
     select(MetricRow.job_key, MetricRow.step_number, MetricRow.value, MetricRow.kind)
-    .where(*_OF_JOBS)
+    .where(*_OF_NAME, MetricRow.job_key.in_(bindparam("job_keys", expanding=True)))
     .order_by(MetricRow.job_key, MetricRow.step_number)
 )
-
 _SUMMARIES = (
     select(JOB_SUMMARY.c.metric, *(JOB_SUMMARY.c[name] for name in SUMMARY_COLUMNS))
     .where(JOB_SUMMARY.c.job_id == bindparam("job_id"))
@@ -115,7 +107,7 @@ class SeriesQueries(Scope):
             raise InvalidArgument(f"points is at least {_FEWEST_POINTS}, not {points}")
         keys = self._job_keys(job_ids)
         series = self._series_of(keys.values(), metric)
-        first, last = _bounds(first_step, last_step)
+        first, last = step_bounds(first_step, last_step)
         columns: dict[int, tuple[list[int], list[float | None]]] = {}
         for name_id in sorted({name_id for name_id, _ in series.values()}):
             range_of = {"name_id": name_id, "first_step": first, "last_step": last}
@@ -152,7 +144,7 @@ class SeriesQueries(Scope):
             refuse_text(metrics, "metrics")
             found = [self._series_of([job_key], metric) for metric in dict.fromkeys(metrics)]
             names = dict(series[job_key] for series in found if series)
-        first, last = _bounds(first_step, last_step)
+        first, last = step_bounds(first_step, last_step)
         bounds = {"job_key": job_key, "first_step": first, "last_step": last}
         with quiet_collector():
             rows = self._fetched(_STEPS, bounds)
@@ -183,20 +175,18 @@ class SeriesQueries(Scope):
     ) -> dict[int, tuple[list[int], list[float | None]]]:
         """Give the steps and values of one metric's series by job; a job without any in range is left out."""
         longer: list[int] = []
-        if points is not None:
-            asked = {**range_of, "job_keys": job_keys}
-            longer = [row[0] for row in self._fetched(LONGER, {**asked, "points": points})]
         found: dict[int, tuple[list[int], list[float | None]]] = {}
-        if longer and points is not None:
-            asked = {**range_of, **bucket_parameters(points), "job_keys": longer}
-            points_of = sorted(set(self._fetched(THINNED, asked)))
-            for job_key, of_job in groupby(points_of, itemgetter(0)):
-                _, steps, values = zip(*of_job, strict=True)
+        if points is not None:
+            asked = {**range_of, "job_keys": job_keys, "points": points}
+            longer = [row[0] for row in self._fetched(LONGER, asked)]
+            for job_key in longer:
+                of_job = {**range_of, **bucket_parameters(points), "job_key": job_key}
+                steps, values = _transposed(sorted(set(self._fetched(THINNED, of_job))))
                 found[job_key] = (list(steps), list(values))
         whole = list(set(job_keys).difference(longer))
         if whole:
             rows = self._fetched(_SERIES, {**range_of, "job_keys": whole})
-            for job_key, of_job in groupby(rows, itemgetter(0)):
-                _, steps, values, kinds = zip(*of_job, strict=True)
+            for job_key, rows_of_job in groupby(rows, itemgetter(0)):
+                _, steps, values, kinds = zip(*rows_of_job, strict=True)
                 found[job_key] = (list(steps), list(map(metric_from, values, kinds)))
         return found
