@@ -421,11 +421,24 @@ def test_nothing_has_no_lines() -> None:
     assert list(stream(b"").lines()) == []
 
 
-def test_what_vanished_is_no_long_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_looked_at_is_no_long_file(long_from: Callable[[int], None]) -> None:
     """Reading it says why it cannot be read."""
-    monkeypatch.setattr(sync_inputs, "_is_long", lambda _path: True)  # it went after it was looked at
-    with sync_inputs.opened_long(str(tmp_path / "none"), max_bytes=9, max_values=9) as given:
+    long_from(-1)
+    with sync_inputs.opened_long("/dev/../" + "x" * 5000, max_bytes=9, max_values=9) as given:
         assert given is None
+
+
+def test_an_error_while_a_file_is_open_is_its_own(tmp_path: Path, long_from: Callable[[int], None]) -> None:
+    """It is not taken for a file that could not be opened, be that one short or long."""
+    path = tmp_path / "jobs"
+    path.write_bytes(b"12345")
+    for size in (4, 5):
+        long_from(size)
+        with (
+            pytest.raises(OSError, match="of the reader's"),
+            sync_inputs.opened_long(str(path), max_bytes=9, max_values=9),
+        ):
+            raise OSError("of the reader's")
 
 
 def test_an_archive_that_cannot_be_written_ends_a_long_file(

@@ -85,12 +85,8 @@ def read_document(name: str, *, max_bytes: int = MAX_BYTES) -> Document:
 @contextmanager
 def opened_long(name: str, *, max_bytes: int, max_values: int) -> Iterator[Stream | None]:
     """Give a long file as a stream, as long as it is now; None for a short one and for what is no file."""
-    try:
-        if name == STDIN or "\0" in name or not _is_long(Path(name)):
-            yield None
-            return
-        file = Path(name).open("rb", buffering=0)  # noqa: SIM115 - closed below
-    except OSError:  # reading it says why
+    file = _long_file(name)
+    if file is None:
         yield None
         return
     with file:
@@ -109,8 +105,16 @@ def opened_long(name: str, *, max_bytes: int, max_values: int) -> Iterator[Strea
         yield Stream(name, os.path.abspath(name), chunks, max_bytes, max_values)  # noqa: PTH100 - links stay
 
 
-def _is_long(path: Path) -> bool:
-    return path.is_file() and path.stat().st_size > LONG_BYTES
+def _long_file(name: str) -> IO[bytes] | None:
+    if name == STDIN or "\0" in name:
+        return None
+    path = Path(name)
+    try:
+        if path.is_file() and path.stat().st_size > LONG_BYTES:
+            return path.open("rb", buffering=0)
+    except OSError:
+        pass  # reading it says why
+    return None
 
 
 def _bounded(file: IO[bytes] | gzip.GzipFile, name: str, max_bytes: int) -> bytes:
