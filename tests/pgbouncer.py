@@ -61,6 +61,6 @@ def wait_until_up(url: URL, process: "subprocess.Popen[bytes]") -> None:
             psycopg.connect(libpq_url(url.render_as_string(hide_password=False))).close()
         except psycopg.OperationalError:
             assert time.monotonic() < deadline
-            time.sleep(0.05)
+            time.sleep(0.05)  # it tells nobody when it listens
         else:
             return

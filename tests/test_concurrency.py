@@ -78,7 +78,7 @@ def test_writers_and_a_reader(database_url: str, tmp_path: Path, write: Callable
         reader = pool.submit(read_on, database_url, str(ready), str(stop))
         while not ready.exists():
             assert not reader.done()
-            time.sleep(0.01)
+            time.sleep(0.01)  # the reader's process takes a while to start
         writers = [pool.submit(write, database_url, number) for number in range(WRITERS)]
         try:
             for writer in writers:

@@ -73,13 +73,13 @@ def test_sigkill(database_url: str, tmp_path: Path) -> None:
         process.start()
         try:
             while not log.exists() or b"appended" not in log.read_bytes():
-                time.sleep(0.005)
+                time.sleep(0.005)  # until the worker has begun
                 assert process.is_alive()
-            time.sleep(drawn.uniform(0, 0.05))
+            time.sleep(drawn.uniform(0, 0.05))  # the moment of the kill
             if number % 4:  # one in four falls wherever it falls
                 while not log.read_bytes().endswith(b"writing\n"):
-                    time.sleep(0)
-                time.sleep(drawn.uniform(0, 0.003))
+                    time.sleep(0)  # lets the worker write
+                time.sleep(drawn.uniform(0, 0.003))  # into its statements, or its commit
         finally:
             process.kill()
             process.join()

@@ -99,7 +99,7 @@ def test_missing_library_is_named(archive: Archive, kind: Kind, monkeypatch: pyt
         with pytest.raises(ExtraMissing, match=re.escape(f"'tuneledger[{kind}]'")):
             frames.series(repository, ["a"], "loss", kind=kind)
         with pytest.raises(InvalidArgument, match="not 'excel'"):
-            frames.series(repository, ["a"], "loss", kind="excel")  # type: ignore[arg-type]  # what is tested
+            frames.series(repository, ["a"], "loss", kind="excel")  # type: ignore[arg-type] # what is tested
 
 
 def html(result: Any) -> str:

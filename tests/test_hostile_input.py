@@ -151,7 +151,7 @@ def test_text_is_never_code(database_url: str) -> None:
                 assert len(repository.checkpoints(text, metrics=[text], within={text: (1, 2)})) == 1
                 asked: list[Callable[[], object]] = [
                     lambda: repository.jobs(page=text),  # noqa: B023 - called below, in the same round
-                    lambda: repository.best_checkpoint("innocent", "train_loss", text),  # type: ignore[arg-type]  # noqa: B023 - the same
+                    lambda: repository.best_checkpoint("innocent", "train_loss", text),  # type: ignore[arg-type] # no goal, on purpose  # noqa: B023 - the same
                 ]
                 for ask in asked:
                     with pytest.raises(InvalidArgument):

@@ -153,7 +153,7 @@ def test_lock_that_is_let_go(database_url: str, source: Archive, work: Work) -> 
         fill(archive, 3)
         with ThreadPoolExecutor(1) as pool, held(database_url) as let_go:
             working = pool.submit(work, source, archive)
-            time.sleep(0.5)
+            time.sleep(0.5)  # longer than the work takes where nothing holds it up
             assert not working.done()
             let_go()
             assert working.result() == undisturbed
@@ -210,7 +210,7 @@ def wait_until_somebody_waits(postgres_url: str) -> None:
     with psycopg.connect(libpq_url(postgres_url), autocommit=True) as administrator:
         while administrator.execute(query).fetchone() == (0,):
             assert time.monotonic() < deadline
-            time.sleep(0.01)
+            time.sleep(0.01)  # until the server shows that the other one waits
 
 
 def test_pauses_grow_and_differ(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -130,7 +130,7 @@ def test_killed_at_any_moment(empty_database_url: str, worker: Worker) -> None:
             worker.tell("go")
             word, child = worker.hear().split()
             assert word == "child"
-            time.sleep(chance.uniform(0, longest))
+            time.sleep(chance.uniform(0, longest))  # the moment of the kill
             with suppress(ProcessLookupError):  # it was quicker
                 os.kill(int(child), signal.SIGKILL)
             answers = [worker.hear()]

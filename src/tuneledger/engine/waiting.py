@@ -13,4 +13,4 @@ def wait(seconds: float, *, is_async: bool) -> None:
 
         await_(asyncio.sleep(seconds))
     else:
-        time.sleep(seconds)
+        time.sleep(seconds)  # the caller's thread is the one that has to wait
