@@ -1,5 +1,6 @@
 """An SQLite file is copied before its schema changes, and the copy is what the file was."""
 
+import os
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from sqlalchemy import Engine
 
 from schema_archives import catalog_of, contents, jobs_in, load, opened, revision_of
 from test_schema_doors import configured
-from tuneledger import schema
+from tuneledger import Archive, schema
 from tuneledger.engine import copy_file
 from tuneledger.errors import DatabaseDamaged, DatabaseFull
 
@@ -37,6 +38,37 @@ def copies(path: Path) -> list[str]:
     """The backups beside a file, without their time."""
     names = (file.name for file in path.parent.glob("*.backup"))
     return sorted(f"{name[: name.index('-')]}" for name in names)
+
+
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Every file and folder that is synced to the disk from here on: its inode, and its size then."""
+    found: list[tuple[int, int]] = []
+    sync = os.fsync
+
+    def noted(handle: int) -> None:
+        sync(handle)
+        seen = os.fstat(handle)
+        found.append((seen.st_ino, seen.st_size))
+
+    monkeypatch.setattr(os, "fsync", noted)
+    return found
+
+
+@pytest.mark.parametrize("kind", ["upgrade", "backup"])
+def test_a_backup_outlives_the_power(old: Old, synced: list[tuple[int, int]], kind: str) -> None:
+    """The whole copy is synced, and after it the folder that its name stands in."""
+    if kind == "upgrade":
+        schema.upgrade(old.engine)
+        (copy,) = old.path.parent.glob("*.backup")
+    else:
+        schema.upgrade(old.engine, backup=False)
+        copy = old.path.with_name("copy.db")
+        with Archive(old.path) as archive:
+            archive.backup(copy)
+    file = copy.stat().st_ino, copy.stat().st_size
+    assert file in synced
+    assert copy.parent.stat().st_ino in [inode for inode, _ in synced[synced.index(file) :]]
 
 
 def test_an_upgrade_makes_a_backup(old: Old) -> None:
