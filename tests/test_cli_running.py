@@ -312,10 +312,29 @@ def test_bash_completes_out_of_the_archive(bash_completion: Callable[[str], list
     assert bash_completion("tuneledger show --db nowhere.db gentle") == []
 
 
+def test_every_command_is_found_by_its_name() -> None:
+    """What one command needs is all that it is: the same help as in the whole, and every module is listed."""
+    whole = typer.main.get_command(cli.application())
+    assert isinstance(whole, typer.core.TyperGroup)
+    for name, command in whole.commands.items():
+        alone = typer.main.get_command(cli.application(name))
+        assert isinstance(alone, typer.core.TyperGroup)
+        context = typer.Context(alone, info_name="tuneledger")
+        assert alone.commands[name].get_help(context) == command.get_help(context)
+    listed = {f"tuneledger.cli.{module}" for module in cli._COMMANDS}
+    folder = Path(cli.__file__).parent
+    with_commands = {
+        f"tuneledger.cli.{path.stem}"
+        for path in folder.glob("*.py")
+        if "app = typer.Typer(" in path.read_text()
+    }
+    assert listed == with_commands
+
+
 @pytest.mark.usefixtures("two_jobs")
 def test_what_completion_answers() -> None:
     """Of no letter yet the newest jobs are given, and a metric may follow a job where it comes last."""
-    found = typer.main.get_command(cli.app)
+    found = typer.main.get_command(cli.application())
     best = typer.Context(found, info_name="tuneledger")
     best.params = {"jobs": (), "metric": "gentle-run"}
     assert set(completing.job_ids(best, "")) == {"gentle-run", "gentle-other"}

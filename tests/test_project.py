@@ -121,6 +121,16 @@ print("\\nalembic" if "alembic" in sys.modules else "\\nnone")
     assert migrated.splitlines()[-1] == "alembic"
 
 
+def test_a_command_loads_what_it_needs(sqlite_url: str, tmp_path: Path) -> None:
+    """Starting takes longer than most commands do: no other command loads, and no PostgreSQL."""
+    program = "import sys; from tuneledger.cli import run; assert not run(sys.argv[1:]); print(*sys.modules)"
+    listing = run(sys.executable, "-c", program, "-q", "jobs", "--db", sqlite_url, cwd=tmp_path)
+    loaded = set(listing.split())
+    assert {"tuneledger.cli.reading", "sqlalchemy.orm"} <= loaded
+    assert not {"tuneledger.cli.archiving", "tuneledger.cli.schema_commands"} & loaded
+    assert "sqlalchemy.dialects.postgresql.base" not in loaded
+
+
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel, built from a copy of the tree, because setuptools leaves things where it builds."""

@@ -14,7 +14,7 @@ __all__ = ["leaves", "taken", "with_help"]
 
 def leaves(command: Any = None, name: str = "tuneledger") -> Iterator[tuple[str, Any]]:
     """Give each command with its whole name, groups included."""
-    command = command or typer.main.get_command(cli.app)
+    command = command or typer.main.get_command(cli.application())
     yield name, command
     for below, found in getattr(command, "commands", {}).items():
         yield from leaves(found, f"{name} {below}")

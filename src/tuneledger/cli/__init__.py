@@ -1,38 +1,24 @@
 """The command line: the composition root, and the one place that reads the environment.
 
-Each module listed in `_MODULES` has an ``app`` whose commands become commands of ``tuneledger``. A new
-command is a function in one of them, or a module of its own, added to that list and documented in
-docs/command-line.md (a test looks). Heavy imports stand inside the functions: ``tuneledger --version``,
-``--help`` and shell completion must not wait for SQLAlchemy.
+Each module of `_COMMANDS` has an ``app`` whose commands become commands of ``tuneledger``. A new command is
+a function in one of them, or a module of its own, added there and documented in docs/command-line.md (tests
+look). Heavy imports stand inside the functions: ``tuneledger --version``, ``--help`` and shell completion
+must not wait for SQLAlchemy.
 """
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from tuneledger.cli import (
-    archiving,
-    copying,
-    deleting,
-    demonstration,
-    exit_codes,
-    exporting,
-    maintaining,
-    plotting,
-    publishing,
-    reading,
-    retaining,
-    role_commands,
-    schema_commands,
-    showing,
-    syncing,
-)
+from tuneledger.cli import exit_codes
 from tuneledger.cli.choosing import log
 from tuneledger.errors import TuneledgerError
 
@@ -40,39 +26,51 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import NoReturn
 
-__all__ = ["app", "main", "run"]
+__all__ = ["application", "main", "run"]
 
-_MODULES: Final = (
-    archiving,
-    syncing,
-    reading,
-    showing,
-    plotting,
-    exporting,
-    copying,
-    deleting,
-    retaining,
-    publishing,
-    maintaining,
-    role_commands,
-    schema_commands,
-    demonstration,
-)
+_COMMANDS: Final = {
+    "archiving": ("archive",),
+    "syncing": ("sync",),
+    "reading": ("jobs", "checkpoints", "best", "latest"),
+    "showing": ("show",),
+    "plotting": ("plot", "compare"),
+    "exporting": ("export",),
+    "copying": ("copy",),
+    "deleting": ("delete",),
+    "retaining": ("label", "pin", "prune"),
+    "publishing": ("grafana", "datasette", "dashboard"),
+    "maintaining": ("verify", "backup"),
+    "schema_commands": ("db",),
+    "role_commands": ("db",),
+    "demonstration": ("demo",),
+}
+"""The modules in the order of ``--help``, and the commands of each."""
 
 _EPILOG = "Exit codes: " + "; ".join(f"{code} {text}" for code, text in exit_codes.MEANINGS.items()) + "."
 
-app = typer.Typer(
-    name="tuneledger",
-    help="The history of your fine-tuning jobs, in your own SQL database.",
-    epilog=_EPILOG,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    pretty_exceptions_enable=False,
-)
-for _module in _MODULES:
-    app.add_typer(_module.app)
+_OBJECTS_OF_A_START: Final = 50_000
+"""Objects that imports make, none of them garbage: below so many nothing is gained by looking for any."""
 
 
-@app.callback(invoke_without_command=True)
+def application(command: str | None = None) -> typer.Typer:
+    """Make the command line: what one command needs, or all of it for None or a command that is unknown.
+
+    To make all of it takes longer than most commands do.
+    """
+    made = typer.Typer(
+        name="tuneledger",
+        help="The history of your fine-tuning jobs, in your own SQL database.",
+        epilog=_EPILOG,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        pretty_exceptions_enable=False,
+    )
+    made.callback(invoke_without_command=True)(_options)
+    needed = [module for module, commands in _COMMANDS.items() if command in commands]
+    for module in needed or _COMMANDS:
+        made.add_typer(import_module(f"tuneledger.cli.{module}").app)
+    return made
+
+
 def _options(
     context: typer.Context,
     *,
@@ -109,6 +107,7 @@ def _print_version() -> None:
 
 def main() -> NoReturn:
     """Run the command line and exit with its code."""
+    gc.set_threshold(_OBJECTS_OF_A_START, *gc.get_threshold()[1:])
     sys.exit(run(sys.argv[1:]))
 
 
@@ -135,8 +134,10 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _ran(arguments: list[str]) -> int:
+    # Every option that can stand before the command is a flag.
+    command = next((argument for argument in arguments if not argument.startswith("-")), None)
     try:
-        code = app(arguments, prog_name="tuneledger", standalone_mode=False)
+        code = application(command)(arguments, prog_name="tuneledger", standalone_mode=False)
         sys.stdout.flush()
     except SystemExit as ended:
         # typer ends so at a closed pipe, and when it was asked for shell completion.

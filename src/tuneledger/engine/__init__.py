@@ -20,7 +20,7 @@ from tuneledger.engine.opening import (
     read_one_snapshot,
     schema_options,
 )
-from tuneledger.engine.rows import insert_columns, insert_rows
+from tuneledger.engine.rows import insert_columns, insert_into, insert_rows
 from tuneledger.engine.waiting import wait
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "copy_file",
     "has_citus",
     "insert_columns",
+    "insert_into",
     "insert_rows",
     "locate",
     "location_of",

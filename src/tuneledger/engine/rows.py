@@ -30,6 +30,18 @@ _FEW = 50
 """Rows below which blocks are put together: one statement costs more than binding what they share again."""
 
 
+def insert_into(dialect: str, row_class: type[DeclarativeBase]) -> Any:
+    """Begin an INSERT that knows ON CONFLICT, as the dialect of that name spells it."""
+    # Only the one that is used: PostgreSQL's takes a tenth of the time that a command needs to start.
+    if dialect == "sqlite":
+        from sqlalchemy.dialects.sqlite import insert as insert_sqlite
+
+        return insert_sqlite(row_class)
+    from sqlalchemy.dialects.postgresql import insert as insert_postgresql
+
+    return insert_postgresql(row_class)
+
+
 def insert_rows(
     connection: Connection,
     row_class: type[DeclarativeBase],

@@ -17,7 +17,7 @@ from itertools import groupby, repeat
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from tuneledger import json_text
 from tuneledger.mapping.values import VALUES, of_rows
@@ -31,7 +31,7 @@ __all__ = ["checkpoints_from", "quiet_collector"]
 Model = TypeVar("Model", bound=BaseModel)
 Row = tuple[int, int, str | None]
 
-_CHECKPOINTS = TypeAdapter(list[CheckpointOut])
+_CHECKPOINTS = TypeAdapter(list[CheckpointOut], config=ConfigDict(defer_build=True))
 
 _DECLARED: Final = tuple(MetricOut.model_fields)
 _FIELDS: Final = frozenset(CheckpointOut.model_fields)

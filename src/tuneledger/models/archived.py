@@ -15,7 +15,12 @@ class ArchivedModel(BaseModel, ABC):
     """Behaviour of everything that is stored: strict, unchangeable, compared by exact content."""
 
     model_config = ConfigDict(
-        strict=True, frozen=True, extra="allow", ser_json_inf_nan="constants", hide_input_in_errors=True
+        strict=True,
+        frozen=True,
+        extra="allow",
+        ser_json_inf_nan="constants",
+        hide_input_in_errors=True,
+        defer_build=True,  # until something is validated: most commands only read
     )
 
     @abstractmethod

@@ -8,8 +8,8 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import bindparam, select
-from sqlalchemy.dialects import postgresql, sqlite
 
+from tuneledger.engine import insert_into
 from tuneledger.mapping import CheckpointColumns, EventValues, SeriesColumns
 from tuneledger.models import CANONICAL_METRIC_NAMES
 from tuneledger.repository.records import Input
@@ -30,8 +30,7 @@ class RowAdding(SummaryWriting):
     """Inserts what belongs to a job, of which the caller holds the lock."""
 
     def _insert(self, row_class: type[DeclarativeBase]) -> Any:
-        dialect = sqlite if self._connection.dialect.name == "sqlite" else postgresql
-        return dialect.insert(row_class)
+        return insert_into(self._connection.dialect.name, row_class)
 
     def _add_states(self, job_key: int, states: Iterable[tuple[int, str]]) -> None:
         rows = [(job_key, *state) for state in sorted(states)]

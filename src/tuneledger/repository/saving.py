@@ -14,9 +14,8 @@ from functools import cache
 from typing import Any
 
 from sqlalchemy import bindparam, delete, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
-from tuneledger.engine import has_citus
+from tuneledger.engine import has_citus, insert_into
 from tuneledger.errors import DatabaseDamaged, InvalidArgument, JobNotFound, shortened
 from tuneledger.mapping import (
     CheckpointColumns,
@@ -55,8 +54,8 @@ _STORED = (
 @cache
 def _insert_new(dialect: str) -> Any:
     """Make the statement once: building it takes as long as the rows of 300 checkpoints."""
-    insert = sqlite.insert if dialect == "sqlite" else postgresql.insert
-    return insert(JobRow).on_conflict_do_nothing(index_elements=["job_id"]).returning(JobRow.job_key)
+    insert = insert_into(dialect, JobRow).on_conflict_do_nothing(index_elements=["job_id"])
+    return insert.returning(JobRow.job_key)
 
 
 @dataclass(slots=True)
