@@ -82,8 +82,7 @@ def insert_columns(
     if connection.dialect.name == "sqlite":
         if rows <= _FEW and len(given) > 1:
             given = [({}, dict(zip(names, _joined(names, given), strict=True)))]
-        for fixed, columns in given:
-            sqlite.insert_columns(connection, table.name, fixed, columns, on_conflict)
+        sqlite.insert_columns(connection, table.name, given, on_conflict)
         return
     types = {name: _type_of(table.columns[name].type) for name in names}
     place = f"{schema}.{table.name}" if schema else table.name

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
+from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -17,7 +18,7 @@ from tuneledger.errors import DatabaseBusy, DatabaseReadOnly, UnsuitableConnecti
 from tuneledger.tables import VERSION_TABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from sqlalchemy.engine import URL, Connection, Engine
 
@@ -218,32 +219,33 @@ def check_suitable(connection: Connection) -> None:
 def insert_columns(
     connection: Connection,
     table: str,
-    fixed: Mapping[str, Any],
-    columns: Mapping[str, Sequence[Any]],
+    blocks: Iterable[tuple[Mapping[str, Any], Mapping[str, Sequence[Any]]]],
     on_conflict: str,
 ) -> None:
     """Insert rows, best in key order, by statements of many rows that the driver prepares once.
 
     Every value bound costs as much as a row's place in the table, so what the rows share is bound once.
     """
-    shared = tuple(fixed.values())
-    width = len(columns)
-    at_once = min(_ROWS_A_STATEMENT, (_MOST_PARAMETERS - len(fixed)) // width)
-    flat = tuple(chain.from_iterable(zip(*columns.values(), strict=True)))
-    size = width * at_once
-    whole = len(flat) - len(flat) % size
-    if whole:
-        text = _insert_text(table, fixed, columns, at_once, on_conflict)
-        connection.exec_driver_sql(
-            text, [shared + flat[first : first + size] for first in range(0, whole, size)]
-        )
-    if whole < len(flat):
-        text = _insert_text(table, fixed, columns, (len(flat) - whole) // width, on_conflict)
-        connection.exec_driver_sql(text, shared + flat[whole:])
+    by_text: dict[str, list[tuple[Any, ...]]] = {}
+    for fixed, columns in blocks:
+        shared = tuple(fixed.values())
+        width = len(columns)
+        at_once = min(_ROWS_A_STATEMENT, (_MOST_PARAMETERS - len(fixed)) // width)
+        flat = tuple(chain.from_iterable(zip(*columns.values(), strict=True)))
+        size = width * at_once
+        whole = len(flat) - len(flat) % size
+        for first, last, rows in ((0, whole, at_once), (whole, len(flat), (len(flat) - whole) // width)):
+            if first < last:
+                text = _insert_text(table, tuple(fixed), tuple(columns), rows, on_conflict)
+                portions = [shared + flat[at : at + rows * width] for at in range(first, last, rows * width)]
+                by_text.setdefault(text, []).extend(portions)
+    for text, parameters in by_text.items():
+        connection.exec_driver_sql(text, parameters)
 
 
+@lru_cache(maxsize=256)
 def _insert_text(
-    table: str, fixed: Mapping[str, Any], columns: Mapping[str, Any], rows: int, on_conflict: str
+    table: str, fixed: tuple[str, ...], columns: tuple[str, ...], rows: int, on_conflict: str
 ) -> str:
     # WHERE keeps ON CONFLICT from reading as a join.
     row = f"({', '.join('?' * len(columns))})"

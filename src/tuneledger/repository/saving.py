@@ -192,8 +192,8 @@ class JobWriting(JobAppending):
         job_key: int | None = self._execute(statement, values).scalar()
         if job_key is None:
             return None
-        digests = [(job_key, parts.digest, parts.digest)]
-        self._rows(JobDigestRow, ("job_key", "digest", "summary_digest"), digests)
+        digest = parts.digest
+        self._rows(JobDigestRow, ("job_key", "digest", "summary_digest"), [(job_key, digest, digest)])
         self._add_states(job_key, parts.states)
         self._add_events(job_key, parts.events)
         self._add_checkpoints(job_key, parts.columns)
