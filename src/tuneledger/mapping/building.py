@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from tuneledger import json_text
+from tuneledger.mapping.shared import SharedDict, SharedSet
 from tuneledger.mapping.values import VALUES, of_rows
 from tuneledger.models import LAST_SECOND, CheckpointOut, MetricOut, Placeholder
 
@@ -34,7 +35,9 @@ Row = tuple[int, int, str | None]
 _CHECKPOINTS = TypeAdapter(list[CheckpointOut], config=ConfigDict(defer_build=True))
 
 _DECLARED: Final = tuple(MetricOut.model_fields)
-_FIELDS: Final = frozenset(CheckpointOut.model_fields)
+_FIELDS: Final = tuple(CheckpointOut.model_fields)
+_NOTHING: Final = SharedDict()
+"""The unknown fields of a model that has none."""
 _ABSENT: Final = object()
 _METRIC_TYPES: Final = frozenset([float, Placeholder, type(None)])
 
@@ -51,8 +54,8 @@ _collector: Final = threading.Lock()
 def quiet_collector() -> Iterator[None]:
     """Keep the cyclic collector from looking, again and again, at many new objects that form no cycle.
 
-    One thread at a time does so, for as long as one window takes: others neither wait nor prolong it, and a
-    program that has the collector off keeps it off.
+    One thread at a time does so, for as long as one window or one list takes: others neither wait nor prolong
+    it, and a program that has the collector off keeps it off.
     """
     if not gc.isenabled() or not _collector.acquire(blocking=False):
         yield
@@ -151,8 +154,8 @@ def _alike(
         values = zip(*(columns[name] for name in unknown), strict=True)
         extras = [dict(zip(unknown, row, strict=True)) for row in values]
     else:
-        extras = [{} for _ in steps]
-    metrics = _built(MetricOut, count, fields, frozenset(columns), extras)
+        extras = repeat(_NOTHING)
+    metrics = _built(MetricOut, count, fields, columns, extras)
     return _built(
         CheckpointOut,
         count,
@@ -161,7 +164,7 @@ def _alike(
             for of_step, step, time in zip(metrics, steps, times, strict=True)
         ],
         _FIELDS,
-        [{} for _ in steps],
+        repeat(_NOTHING),
     )
 
 
@@ -169,12 +172,12 @@ def _built(
     model: type[Model],
     count: int,
     fields: Iterable[dict[str, Any]],
-    names: frozenset[str],
+    names: Iterable[str],
     unknown: Iterable[dict[str, Any]],
 ) -> list[Model]:
     made = [*map(object.__new__, repeat(model, count))]
     _each(_set_fields, made, fields)
-    _each(_set_names, made, map(set, repeat(names, count)))  # each its own: a caller may change what it got
+    _each(_set_names, made, repeat(SharedSet(names)))
     _each(_set_unknown, made, unknown)
     _each(_set_private, made, repeat(None))
     return made

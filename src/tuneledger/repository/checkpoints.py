@@ -51,6 +51,13 @@ _WINDOW = _CHECKPOINT.where(
     CheckpointRow.step_number >= bindparam("first_step"),
     CheckpointRow.step_number <= bindparam("last_step"),
 ).limit(bindparam("size"))
+# Made once: to add an order takes SQLAlchemy as long as to run the statement.
+_WINDOWS = {
+    newest_first: _WINDOW.order_by(
+        CheckpointRow.step_number.desc() if newest_first else CheckpointRow.step_number
+    )
+    for newest_first in (False, True)
+}
 # Checkpoints of many jobs, a row for each of their metrics, or one with NULL where there is none.
 _ONE_A_JOB = (
     select(
@@ -157,7 +164,8 @@ class CheckpointQueries(ValueQueries):
 
     def checkpoints(self, job_id: str, **selection: Unpack[Selection]) -> list[CheckpointOut]:
         """Give the checkpoints of a job as a list, in step order. See `stream_checkpoints`."""
-        return list(chain.from_iterable(self._windows(job_id, **selection)))
+        with quiet_collector():  # after each window it would go through all windows before
+            return list(chain.from_iterable(self._windows(job_id, **selection)))
 
     def stream_checkpoints(self, job_id: str, **selection: Unpack[Selection]) -> Iterator[CheckpointOut]:
         """Give the checkpoints of a job one by one, in step order, in constant memory.
@@ -180,7 +188,7 @@ class CheckpointQueries(ValueQueries):
     ) -> Iterator[list[CheckpointOut]]:
         job_key, names = self._job_and_names(job_id)
         wanted = self._wanted(job_key, names, metrics)
-        statement = self._filtered(job_key, created_from, created_to, within)
+        statement = self._filtered(_WINDOWS[newest_first], job_key, created_from, created_to, within)
         if statement is None:
             return
         filtered = bool(within) or created_from is not None or created_to is not None
@@ -188,8 +196,6 @@ class CheckpointQueries(ValueQueries):
             None if metrics is None else frozenset(names[name_id] for name_id in wanted) | frozenset(metrics)
         )
         size = max(_FEWEST_ROWS, _VALUES_A_WINDOW // max(_VALUES_A_ROW, len(names)))
-        order = CheckpointRow.step_number.desc() if newest_first else CheckpointRow.step_number
-        statement = statement.order_by(order)
         first, last = step_bounds(first_step, last_step)
         while first <= last:
             bounds = {"job_key": job_key, "first_step": first, "last_step": last, "size": size}
@@ -215,13 +221,13 @@ class CheckpointQueries(ValueQueries):
 
     def _filtered(
         self,
+        statement: Select[*tuple[Any, ...]],
         job_key: int,
         created_from: int | None,
         created_to: int | None,
         within: Mapping[str, tuple[float | None, float | None]] | None,
     ) -> Select[*tuple[Any, ...]] | None:
-        """Give the statement of the checkpoints wanted, or None when there can be none."""
-        statement: Select[*tuple[Any, ...]] = _WINDOW
+        """Narrow a statement down to the checkpoints wanted; None when there can be none."""
         if created_from is not None:
             statement = statement.where(CheckpointRow.created_at >= within_bigint(created_from))
         if created_to is not None:

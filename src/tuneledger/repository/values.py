@@ -7,6 +7,7 @@ and for each a query that the planner does not take apart (``OFFSET 0``).
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ARRAY, BigInteger, Integer, bindparam, func, literal_column, select, true
@@ -15,7 +16,7 @@ from tuneledger.repository.scope import Scope, portions
 from tuneledger.tables import MetricRow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
 __all__ = ["ValueQueries"]
 
@@ -50,14 +51,17 @@ class ValueQueries(Scope):
 
     def _values_between(
         self, job_key: int, name_ids: Sequence[int], first_step: int, last_step: int
-    ) -> Iterator[Any]:
+    ) -> Iterable[Any]:
         statement = _VALUES_BETWEEN[self._connection.dialect.name]
         bounds = {"job_key": job_key, "first_step": first_step, "last_step": last_step}
-        for some in portions(name_ids):
-            yield from self._fetched(statement, {**bounds, "name_ids": some})
+        return chain.from_iterable(
+            self._fetched(statement, {**bounds, "name_ids": some}) for some in portions(name_ids)
+        )
 
-    def _values_at(self, job_key: int, name_ids: Sequence[int], steps: Sequence[int]) -> Iterator[Any]:
+    def _values_at(self, job_key: int, name_ids: Sequence[int], steps: Sequence[int]) -> Iterable[Any]:
         statement = _VALUES_AT[self._connection.dialect.name]
-        for of_steps in portions(steps):
-            for some in portions(name_ids):
-                yield from self._fetched(statement, {"job_key": job_key, "name_ids": some, "steps": of_steps})
+        return chain.from_iterable(
+            self._fetched(statement, {"job_key": job_key, "name_ids": some, "steps": of_steps})
+            for of_steps in portions(steps)
+            for some in portions(name_ids)
+        )
