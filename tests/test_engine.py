@@ -129,6 +129,17 @@ def test_postgresql_settings_are_of_the_transaction(postgres_url: str) -> None:
         assert asked(archive, "SHOW transaction_read_only", write=True) == "on"
 
 
+def test_postgresql_statements_outside_of_transactions(postgres_url: str) -> None:
+    """Who asks an engine of ours for AUTOCOMMIT gets it, for what no transaction may hold, and no longer."""
+    with Archive(postgres_url) as archive:
+        with archive.engine.connect() as connection:
+            outside = connection.execution_options(isolation_level="AUTOCOMMIT")
+            outside.exec_driver_sql("VACUUM tuneledger.jobs")
+        with archive.write() as repository:
+            repository.save(JOB)
+            assert asked(archive, "SELECT count(*) FROM tuneledger.jobs") == 0
+
+
 # -- processes ------------------------------------------------------------------------------------
 
 

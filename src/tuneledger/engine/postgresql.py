@@ -36,6 +36,8 @@ _CONNECT: Final = {
     "application_name": "tuneledger",
     # A pooler in transaction mode gives the next statement to another server process.
     "prepare_threshold": None,
+    # The driver's own BEGIN is a round trip of its own; ours goes with the settings of the transaction.
+    "autocommit": True,
 }
 
 
@@ -119,7 +121,7 @@ def make_engine(
         on_disk,
         ONE_CONNECTION_A_NODE,
     )
-    settings = {
+    settings: dict[object, tuple[str, ...]] = {
         "read": reading,
         "write": (*writing, answered_within),
         "migrate": (*writing, "SET LOCAL statement_timeout = 0"),  # an index takes as long as it takes
@@ -127,11 +129,14 @@ def make_engine(
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        purpose = "read" if read_only else connection.get_execution_options().get("tuneledger_begin")
+        options = connection.get_execution_options()
+        if options.get("isolation_level") == "AUTOCOMMIT":
+            return
+        purpose = "read" if read_only else options.get("tuneledger_begin")
+        # For this transaction alone: a pooler hands the session on to others. One round trip.
+        connection.exec_driver_sql("; ".join(("BEGIN", *settings.get(purpose, ()))))
         if purpose is None:
             return
-        # For this transaction alone: a pooler hands the session on to others. One round trip.
-        connection.exec_driver_sql("; ".join(settings[purpose]))
         driver: Any = connection.connection.driver_connection
         # The server goes first, if it still can: it says why, and stops working on the statement.
         driver.silence_seconds = (
@@ -147,14 +152,14 @@ def _milliseconds(seconds: float) -> int:
 
 def check_suitable(connection: Connection, *, write: bool) -> None:
     """Refuse a caller's connection that commits each statement, or would save on an old snapshot."""
+    query = "SELECT current_setting('transaction_isolation'), current_setting('transaction_read_only')"
+    level, read_only = connection.exec_driver_sql(query).one()
     driver: Any = connection.connection.driver_connection
-    if driver.autocommit:
+    if driver.info.transaction_status.name == "IDLE":
         raise UnsuitableConnection(
             "this connection commits each statement by itself (AUTOCOMMIT), and would show others half a "
             "job; use one with transactions"
         )
-    query = "SELECT current_setting('transaction_isolation'), current_setting('transaction_read_only')"
-    level, read_only = connection.exec_driver_sql(query).one()
     if write and read_only == "on":
         raise DatabaseReadOnly("this transaction was opened to read only; a save needs one that may write")
     if write and level != "read committed":
