@@ -14,6 +14,8 @@ Rules of every migration here:
   the statement that counts it: a downgrade refuses while there is any, unless told to accept it.
 * ``tuneledger db plan`` shows the docstring of upgrade(), ``locks``, the rows of the tables that
   ``touches`` names, and whether the previous release can go on meanwhile and afterwards. Be exact.
+* ``remakes`` names the tables and views that upgrade() drops and makes anew. What others built on one
+  of these stops the upgrade on PostgreSQL, and `tuneledger db plan` says so.
 * Long work goes in batches and says how far it is:
   ``op.get_context().config.attributes.get("progress")``, called with what is done and of how much.
 * It runs offline, too (``op.get_context().as_sql``): then no rows can be read, only statements given.
@@ -34,6 +36,7 @@ depends_on = None
 
 locks = {"sqlite": "", "postgresql": ""}
 touches: tuple[str, ...] = ()
+remakes: tuple[str, ...] = ()
 beside_previous = ""
 loses: dict[str, str] = {}
 

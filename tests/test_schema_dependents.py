@@ -94,6 +94,36 @@ def test_upgrade_and_downgrade_name_it_too(engine: Engine) -> None:
     assert down.objects == ("view public.losses (on tuneledger.points)",)
 
 
+def test_the_plan_names_it_before(engine: Engine, capsys: pytest.CaptureFixture[str]) -> None:
+    """Told of the step that meets it alone; what stands on a table that stays is in nobody's way."""
+    run(
+        engine,
+        "CREATE VIEW public.losses AS SELECT value FROM tuneledger.points",
+        "CREATE VIEW public.ids AS SELECT job_id FROM tuneledger.jobs",
+    )
+    view = "view public.losses (on tuneledger.points)"
+    url = engine.url.render_as_string(hide_password=False)
+    with opened(url) as ours:
+        told = {step.revision: step.dependents for step in schema.plan(ours) if step.dependents}
+    assert told == {"0003": (view,)}
+    assert cli.run(["db", "plan", "--db", url]) == 0
+    shown = capsys.readouterr().out
+    assert shown.count("refused until") == 1
+    assert f"refused until these of others are dropped: {view}\n" in shown
+    assert refusal(schema.upgrade, engine).objects == (view,)
+    run(engine, "DROP VIEW public.losses")
+    assert schema.upgrade(engine) == schema.head()
+
+
+def test_an_upgrade_is_refused_before_its_first_step(engine: Engine) -> None:
+    """Nothing is read for an hour first: not one row of a step before the one that is in the way."""
+    run(engine, "CREATE VIEW public.losses AS SELECT value FROM tuneledger.points")
+    done: list[int] = []
+    with pytest.raises(DependentObjects):
+        schema.upgrade(engine, progress=lambda now, _: done.append(now))
+    assert done == []
+
+
 def test_many_are_counted(engine: Engine) -> None:
     """The message stays readable; the error has them all."""
     run(engine, *(f"CREATE VIEW public.v{n} AS SELECT 1 FROM tuneledger.jobs" for n in range(25)))

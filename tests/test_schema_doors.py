@@ -166,6 +166,7 @@ from alembic import op
 revision = "9001"
 down_revision = "{head}"
 loses = {{}}
+remakes = ()
 
 
 def upgrade() -> None:

@@ -42,6 +42,22 @@ def test_every_migration_tells_all_of_it(revision: str) -> None:
     assert isinstance(module.touches, tuple)
 
 
+def test_every_migration_names_what_it_makes_anew(empty_postgres_url: str) -> None:
+    """Those tables and views are other ones after it, by the server's own numbers, and no more."""
+    with opened(empty_postgres_url) as engine:
+        before: dict[str, int] = {}
+        for revision in schema.revisions():
+            schema.upgrade(engine, revision)
+            with engine.connect() as connection:
+                query = text(
+                    "SELECT relname, oid FROM pg_class WHERE relnamespace = 'tuneledger'::regnamespace"
+                )
+                after: dict[str, int] = {row.relname: row.oid for row in connection.execute(query)}
+            remade = {name for name, oid in before.items() if after[name] != oid}
+            assert remade == set(migration(revision).remakes), revision
+            before = after
+
+
 def test_the_command_plans(empty_database_url: str, capsys: pytest.CaptureFixture[str]) -> None:
     """For people as text, for machines as JSON; an archive that is not there yet is planned from nothing."""
     assert cli.run(["db", "plan", "--db", empty_database_url]) == 0
@@ -50,7 +66,7 @@ def test_the_command_plans(empty_database_url: str, capsys: pytest.CaptureFixtur
     assert cli.run(["db", "plan", "--json", "--db", empty_database_url]) == 0
     steps = json.loads(capsys.readouterr().out)
     assert [step["revision"] for step in steps] == list(schema.revisions())
-    assert set(steps[0]) == {"revision", "does", "locks", "rows", "beside_previous"}
+    assert set(steps[0]) == {"revision", "does", "locks", "rows", "beside_previous", "dependents"}
     assert cli.run(["db", "upgrade", "--db", empty_database_url]) == 0
     capsys.readouterr()
     assert cli.run(["db", "plan", "--db", empty_database_url]) == 0

@@ -18,6 +18,7 @@ locks = {
     "postgresql": "none that anybody waits for: every table is new",
 }
 touches: tuple[str, ...] = ()
+remakes: tuple[str, ...] = ()
 beside_previous = "there is none before it"
 loses = {
     table: f"SELECT count(*) FROM {table}"  # noqa: S608 - the names beside it

@@ -34,6 +34,7 @@ locks = {
     "ACCESS EXCLUSIVE on job_digests and job_metrics",
 }
 touches = ("metrics", "job_digests", "job_metrics")
+remakes: tuple[str, ...] = ()
 beside_previous = "yes: it knows no summary, and what it writes shows by the digest and is computed again"
 loses: dict[str, str] = {}
 

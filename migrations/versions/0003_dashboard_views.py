@@ -21,6 +21,7 @@ locks = {
     "postgresql": "for a moment ACCESS EXCLUSIVE on the views points and wide_checkpoints",
 }
 touches: tuple[str, ...] = ()
+remakes = ("points", "wide_checkpoints")
 beside_previous = "yes: no table changes"
 loses: dict[str, str] = {}
 

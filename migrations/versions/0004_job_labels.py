@@ -18,6 +18,7 @@ locks = {
     "postgresql": "for a moment SHARE ROW EXCLUSIVE on jobs, which the new foreign key names",
 }
 touches: tuple[str, ...] = ()
+remakes: tuple[str, ...] = ()
 beside_previous = "yes: it knows no labels; deleting a job deletes its labels by the foreign key"
 loses = {"job_labels": "SELECT count(*) FROM job_labels"}
 

@@ -18,6 +18,7 @@ locks = {
     "postgresql": "for a moment ACCESS EXCLUSIVE on the views job_overview and job_summary",
 }
 touches: tuple[str, ...] = ()
+remakes = ("job_overview", "job_summary")
 beside_previous = "yes: no table changes"
 loses: dict[str, str] = {}
 

@@ -95,7 +95,11 @@ def downgrade(
 
 @db_app.command()
 def plan(*, db: Db = None, schema: Schema = None, as_json: AsJson = False) -> None:
-    """Say what `upgrade` would do: steps, locks, rows, whether the previous release can go on meanwhile."""
+    """Say what `upgrade` would do: steps, locks, rows, what stands in its way; changes nothing.
+
+    Also whether the previous release can go on meanwhile. What others on PostgreSQL built on a view that is
+    made anew is named: until it is dropped, the upgrade is refused.
+    """
     from tuneledger import schema as schemas
     from tuneledger.cli.presenting import print_json, print_line
     from tuneledger.engine import locate
@@ -116,6 +120,8 @@ def plan(*, db: Db = None, schema: Schema = None, as_json: AsJson = False) -> No
         print_line(f"      locks: {step.locks}")
         print_line(f"      rows it reads or writes: {rows}")
         print_line(f"      previous release beside it: {step.beside_previous}")
+        if step.dependents:
+            print_line(f"      refused until these of others are dropped: {', '.join(step.dependents)}")
 
 
 @db_app.command()

@@ -13,23 +13,27 @@ from tuneledger.errors import DependentObjects
 from tuneledger.schema.state import OURS
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from sqlalchemy.engine import Connection
 
-__all__ = ["dependents_error"]
+__all__ = ["dependents", "dependents_error"]
 
 # A view depends by its rule, a column of a table's row type by that type. What goes with our tables by itself
 # (indexes, triggers) depends otherwise than normally ('n').
 _DEPENDENTS = """
 WITH ours AS (
-    SELECT c.oid, c.reltype, t.typarray
+    SELECT c.oid, c.relname, c.reltype, t.typarray
     FROM pg_catalog.pg_class AS c
     JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
     LEFT JOIN pg_catalog.pg_type AS t ON t.oid = c.reltype
     WHERE n.nspname = :schema AND c.relname = ANY(:ours)
+), dropped AS (
+    SELECT * FROM ours WHERE relname = ANY(:dropped)
 ), used (classid, objid, of) AS (
-    SELECT CAST('pg_catalog.pg_class' AS regclass), oid, oid FROM ours
-    UNION ALL SELECT CAST('pg_catalog.pg_type' AS regclass), reltype, oid FROM ours
-    UNION ALL SELECT CAST('pg_catalog.pg_type' AS regclass), typarray, oid FROM ours
+    SELECT CAST('pg_catalog.pg_class' AS regclass), oid, oid FROM dropped
+    UNION ALL SELECT CAST('pg_catalog.pg_type' AS regclass), reltype, oid FROM dropped
+    UNION ALL SELECT CAST('pg_catalog.pg_type' AS regclass), typarray, oid FROM dropped
 )
 SELECT DISTINCT
        CASE WHEN r.rulename = '_RETURN'
@@ -48,13 +52,27 @@ ORDER BY 1, 2
 """
 
 
+def dependents(connection: Connection, schema: str, dropped: Collection[str]) -> tuple[str, ...]:
+    """Name what others built on these tables and views of ours, each with what it stands on, in order.
+
+    In the caller's transaction, whose search path is afterwards what it was.
+    """
+    path = connection.exec_driver_sql("SHOW search_path").scalar_one()
+    wanted = {"schema": schema, "ours": sorted(OURS), "dropped": sorted(dropped)}
+    _search(connection, "")  # so that every name comes with its schema
+    found = connection.execute(text(_DEPENDENTS), wanted).all()
+    _search(connection, path)
+    return tuple(f"{dependent} (on {needed})" for dependent, needed in found)
+
+
+def _search(connection: Connection, path: str) -> None:
+    connection.execute(text("SELECT set_config('search_path', :path, true)"), {"path": path})
+
+
 def dependents_error(connection: Connection, schema: str, place: str) -> DependentObjects:
     """Give the error that names what depends on the archive.
 
     In a transaction of its own, for the one before failed.
     """
     with connection.begin():
-        # So that every name comes with its schema.
-        connection.exec_driver_sql("SET LOCAL search_path TO ''")
-        found = connection.execute(text(_DEPENDENTS), {"schema": schema, "ours": sorted(OURS)}).all()
-    return DependentObjects.of(place, tuple(f"{dependent} (on {needed})" for dependent, needed in found))
+        return DependentObjects.of(place, dependents(connection, schema, OURS))

@@ -8,14 +8,21 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Engine, MetaData, text
 
 from tuneledger.engine import locate, open_engine
-from tuneledger.errors import DataLoss, InvalidArgument, UnsuitableConnection, shortened
+from tuneledger.errors import (
+    DataLoss,
+    DependentObjects,
+    InvalidArgument,
+    UnsuitableConnection,
+    shortened,
+)
 from tuneledger.schema.backup import back_up
+from tuneledger.schema.dependents import dependents
 from tuneledger.schema.distributing import keep_distributed
 from tuneledger.schema.drift import catalog, differences, reference
 from tuneledger.schema.guarding import guarded, is_guarded, place_of
 from tuneledger.schema.offline import write_sql
 from tuneledger.schema.revisions import known
-from tuneledger.schema.state import State, status
+from tuneledger.schema.state import State, schema_name, status
 from tuneledger.tables import VERSION_TABLE, Base
 
 if TYPE_CHECKING:
@@ -114,7 +121,7 @@ def _make_ready(connection: Connection) -> None:
 
 
 def _look_at_steps(migration: Any, arguments: dict[str, Any]) -> None:
-    """Look at the steps before the first is taken: what they would lose, and whether a backup comes first."""
+    """Look at the steps before the first is taken: what they would lose or meet, and whether to back up."""
     from alembic.runtime.migration import StampStep
 
     # Alembic tells the steps to nobody beforehand, and arguments like -1 are steps to it alone.
@@ -125,8 +132,10 @@ def _look_at_steps(migration: Any, arguments: dict[str, Any]) -> None:
         connection: Connection = migration.connection
         if steps and isinstance(steps[-1], StampStep):
             _refuse_untrue_stamp(connection, steps[-1].to_revisions)
-        elif arguments.get("accept_data_loss", arguments.get("accept-data-loss")) not in {True, "yes"}:
-            _refuse_losses(connection, steps)
+        else:
+            if arguments.get("accept_data_loss", arguments.get("accept-data-loss")) not in {True, "yes"}:
+                _refuse_losses(connection, steps)
+            _refuse_dependents(connection, steps)
         path = locate(connection.engine.url).path
         if heads and steps and path is not None and arguments.get("backup") not in {False, "no"}:
             made = back_up(path, heads[0])
@@ -172,3 +181,13 @@ def _refuse_losses(connection: Connection, steps: list[Any]) -> None:
                 lost[what] = connection.exec_driver_sql(count).scalar_one()
     if any(lost.values()):
         raise DataLoss(place_of(connection.engine), {what: rows for what, rows in lost.items() if rows})
+
+
+def _refuse_dependents(connection: Connection, steps: list[Any]) -> None:
+    """Refuse at once what would fail at the first view that is dropped, maybe after an hour's work."""
+    if connection.dialect.name != "postgresql":
+        return
+    remade = {name for step in steps if step.is_upgrade for name in step.revision.module.remakes}
+    found = dependents(connection, schema_name(connection), remade)
+    if found:
+        raise DependentObjects.of(place_of(connection.engine), found)

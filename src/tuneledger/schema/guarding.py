@@ -121,7 +121,9 @@ def _guarded_postgresql(connection: Connection, schema: str, place: str) -> Iter
             # Said here again, for any engine will do.
             connection.exec_driver_sql(ONE_CONNECTION_A_NODE)
             yield
-    except DependentObjects:
+    except DependentObjects as error:
+        if error.objects:  # named before anything was begun
+            raise
         raise dependents_error(connection, schema, place) from None
 
 

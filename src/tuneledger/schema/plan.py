@@ -8,6 +8,7 @@ from importlib import import_module, resources
 from typing import TYPE_CHECKING
 
 from tuneledger.engine import READING, translated
+from tuneledger.schema.dependents import dependents
 from tuneledger.schema.guarding import place_of
 from tuneledger.schema.revisions import revisions
 from tuneledger.schema.state import State, relations, schema_name, status
@@ -32,6 +33,8 @@ class PlannedStep:
     """How many rows there are now in the tables whose rows it reads or writes."""
     beside_previous: str
     """Whether the previous release can go on working while it runs and afterwards."""
+    dependents: tuple[str, ...]
+    """What others on PostgreSQL built on what it makes anew. While there is any the upgrade is refused."""
 
 
 def plan(engine: Engine) -> list[PlannedStep]:
@@ -57,8 +60,15 @@ def _step(connection: Connection, revision: str) -> PlannedStep:
         for table in module.touches
         if table in there
     }
-    does = (module.upgrade.__doc__ or "").strip()
-    return PlannedStep(revision, does, module.locks[connection.dialect.name], counts, module.beside_previous)
+    others = () if not prefix else dependents(connection, schema_name(connection), module.remakes)
+    return PlannedStep(
+        revision,
+        does=(module.upgrade.__doc__ or "").strip(),
+        locks=module.locks[connection.dialect.name],
+        rows=counts,
+        beside_previous=module.beside_previous,
+        dependents=others,
+    )
 
 
 @cache
