@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.engine import make_url
 
 from schema_archives import catalog_of, contents, load, opened, revision_of, run_shell
 from test_schema_doors import alembic, run_alembic
@@ -66,8 +68,25 @@ def test_another_schema(empty_postgres_url: str) -> None:
     run_shell(empty_postgres_url, schema.sql("postgresql", schema="elsewhere"))
     with opened(f"{empty_postgres_url}?schema=elsewhere") as engine:
         assert schema.drift(engine) == []
-    text = alembic("upgrade", "head", "--sql", url=f"{empty_postgres_url}?schema=elsewhere")
-    assert schema.sql("postgresql", schema="elsewhere").strip() in text
+    written = alembic("upgrade", "head", "--sql", url=f"{empty_postgres_url}?schema=elsewhere")
+    assert schema.sql("postgresql", schema="elsewhere").strip() in written
+
+
+def test_the_owner_of_the_schema_needs_no_more(empty_postgres_url: str) -> None:
+    """A role that owns the schema, and may create none, runs the text: it looks first whether it is there."""
+    role = f"owner_{(make_url(empty_postgres_url).database or '')[-16:]}"
+    theirs = make_url(empty_postgres_url).set(username=role, password="p")  # noqa: S106 - as long as this test
+    with opened(empty_postgres_url) as engine:
+        with engine.begin() as connection:
+            connection.execute(text(f"CREATE ROLE {role} LOGIN PASSWORD 'p'"))
+            connection.execute(text(f"CREATE SCHEMA tuneledger AUTHORIZATION {role}"))
+        try:
+            run_shell(theirs.render_as_string(hide_password=False), schema.sql("postgresql"))
+            assert revision_of(engine) == REVISIONS[-1]
+        finally:
+            with engine.begin() as connection:
+                connection.execute(text(f"DROP OWNED BY {role} CASCADE"))
+                connection.execute(text(f"DROP ROLE {role}"))
 
 
 def test_at_another_revision(empty_database_url: str) -> None:

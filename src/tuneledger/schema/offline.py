@@ -64,7 +64,7 @@ def write_sql(context: Any, arguments: Mapping[str, Any]) -> None:
     else:
         context.static_output(_POSTGRESQL_BEGIN.format(key=lock_key(schema), schema=schema))
         if start is None:
-            context.static_output(f"CREATE SCHEMA IF NOT EXISTS {schema};")
+            context.static_output(_POSTGRESQL_NEW.format(schema=schema))
         else:
             context.static_output(_POSTGRESQL_AT.format(revision=start, table=VERSION_TABLE))
     context.run_migrations()
@@ -110,6 +110,16 @@ _POSTGRESQL_BEGIN = """\
 BEGIN;
 SELECT pg_advisory_xact_lock({key});
 SET LOCAL search_path TO {schema};"""
+
+# CREATE SCHEMA IF NOT EXISTS wants the right to create one also where it is there.
+_POSTGRESQL_NEW = """\
+DO $$
+BEGIN
+    IF pg_catalog.to_regnamespace('{schema}') IS NULL THEN
+        CREATE SCHEMA {schema};
+    END IF;
+END
+$$;"""
 
 _POSTGRESQL_AT = """\
 DO $$
