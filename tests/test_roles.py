@@ -203,6 +203,45 @@ def test_tenants_are_apart(tenants: tuple[Tenant, Tenant], role: str) -> None:
         archive.verify()
 
 
+def test_tables_of_somebody_else_are_named(empty_postgres_url: str, printed: Callable[[str], str]) -> None:
+    """Who was lent the rights to upgrade owns what that made; an administrator is told whom to ask for it."""
+    suffix = (make_url(empty_postgres_url).database or "")[-16:]
+    name, administrator, member = f"c_{suffix}", f"admin_{suffix}", f"member_{suffix}"
+    script = printed(name).encode()
+
+    def as_role(role: str) -> str:
+        url = make_url(empty_postgres_url).set(username=role, password=PASSWORD)
+        return url.render_as_string(hide_password=False)
+
+    with psycopg.connect(libpq_url(empty_postgres_url), autocommit=True) as superuser:
+        for role, may in ((administrator, "CREATEROLE"), (member, "")):
+            statement = f"CREATE ROLE {role} LOGIN {may} PASSWORD '{PASSWORD}'"
+            superuser.execute(statement.encode())
+        database = make_url(empty_postgres_url).database
+        superuser.execute(f"GRANT CREATE ON DATABASE {database} TO {administrator}".encode())
+        try:
+            with psycopg.connect(libpq_url(as_role(administrator)), autocommit=True) as connection:
+                connection.execute(script)
+                superuser.execute(f"GRANT {name}_migrate TO {member}".encode())
+                engine = open_engine(as_role(member), schema=name)
+                schema.upgrade(engine)
+                engine.dispose()
+                with pytest.raises(errors.RaiseException, match="and you are no member") as refusal:
+                    connection.execute(script)
+                assert f"belongs to {member} and not to {name}_migrate" in str(refusal.value)
+                assert f"GRANT {member} TO CURRENT_USER" in str(refusal.value.diag.message_hint)
+                superuser.execute(f"GRANT {member} TO {administrator}".encode())
+                connection.execute(script)
+            with psycopg.connect(libpq_url(as_role(member)), autocommit=True) as connection:
+                owners = "SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = %s"
+                assert connection.execute(owners, [name]).fetchall() == [(f"{name}_migrate",)]
+        finally:
+            for role in (*(f"{name}_{kind}" for kind in ROLES), member, administrator):
+                superuser.execute(f"DROP OWNED BY {role} CASCADE".encode())
+            for role in (*(f"{name}_{kind}" for kind in ROLES), member, administrator):
+                superuser.execute(f"DROP ROLE {role}".encode())
+
+
 def test_roles_need_a_short_name(capsys: pytest.CaptureFixture[str]) -> None:
     """A schema whose roles PostgreSQL would cut the names of is refused, as is what is no name."""
     for name in ("x" * 60, 'x"; DROP ROLE y; --'):

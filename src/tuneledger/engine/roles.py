@@ -23,8 +23,9 @@ _LONGEST_SCHEMA: Final = 63 - len("_migrate")
 
 _TEMPLATE: Final = """\
 -- Roles for the archive in the schema {schema}, to be run in its database by a role that may create roles:
---     tuneledger db roles --dialect postgresql --schema {schema} | psql --single-transaction URL
--- Run it before the first `tuneledger db upgrade` and again after each one: new tables get their rights then.
+--     tuneledger db roles --schema {schema} | psql -v ON_ERROR_STOP=1 --quiet --single-transaction URL
+-- Run it before the first `tuneledger db upgrade`, or its SQL, and again after each one: new tables get their
+-- owner and their rights then.
 -- The roles have no password, so nobody can log in as one over a password until \\password gives it one; or
 -- grant them to the people and services that you have: GRANT {schema}_write TO somebody;
 
@@ -54,9 +55,15 @@ DECLARE
     relation record;
 BEGIN
     -- A table's sequences follow it.
-    FOR relation IN SELECT c.oid::regclass AS name, c.relkind FROM pg_catalog.pg_class AS c
+    FOR relation IN SELECT c.oid::regclass AS name, c.relkind, c.relowner FROM pg_catalog.pg_class AS c
         WHERE c.relnamespace = '{schema}'::regnamespace AND c.relkind IN ('r', 'p', 'v')
     LOOP
+        IF NOT pg_catalog.pg_has_role(relation.relowner, 'USAGE') THEN
+            RAISE EXCEPTION '% belongs to % and not to {schema}_migrate, and you are no member of its owner',
+                relation.name, relation.relowner::regrole
+                USING HINT = pg_catalog.format(
+                    'GRANT %s TO CURRENT_USER, or run this as a superuser.', relation.relowner::regrole);
+        END IF;
         EXECUTE pg_catalog.format(
             'ALTER %s %s OWNER TO {schema}_migrate',
             CASE relation.relkind WHEN 'v' THEN 'VIEW' ELSE 'TABLE' END, relation.name);
