@@ -309,22 +309,33 @@ def administrator(postgres_url: str) -> Iterator[psycopg.Connection]:
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("change", "said"),
     [
-        {"port": 1},
-        {"password": "wrong-hunter2"},
-        {"database": "no_such_database"},
-        {"username": "nobody_here"},
-        {"host": "no-such-host.invalid"},
+        ({"port": 1}, "check the address"),
+        ({"host": "no-such-host.invalid"}, "check the address"),
+        ({"password": ""}, "asks for a password and was given none"),
+        ({"password": "wrong-hunter2"}, "reached and refused; check the user, the password"),
+        ({"database": "no_such_database"}, "reached and refused; check the user, the password"),
+        ({"username": "nobody_here"}, "reached and refused; check the user, the password"),
     ],
-    ids=lambda change: next(iter(change)),
 )
-def test_unreachable_server(postgres_url: str, change: dict[str, str]) -> None:
-    """Wrong address, name or password: unavailable, by a message without any secret."""
-    url = make_url(postgres_url).set(**change)  # type: ignore[arg-type] # one part, by name
-    with pytest.raises(DatabaseUnavailable) as caught:
+def test_unreachable_server(
+    postgres_url: str, change: dict[str, Any], said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Wrong address, name or password: unavailable, by a message that says how far it came, and no secret."""
+    monkeypatch.setenv("PGPASSFILE", str(tmp_path / "none"))
+    url = make_url(postgres_url).set(**change)
+    with pytest.raises(DatabaseUnavailable, match=said) as caught:
         Archive(url)
     assert caught.value.retryable
+    assert not url.password or str(url.password) not in str(caught.value)
+
+
+def test_misspelt_parameter(postgres_url: str) -> None:
+    """What libpq does not know is a mistake in the URL, and no reason to look into the archive."""
+    url = make_url(postgres_url).update_query_dict({"sllmode": "require"})
+    with pytest.raises(InvalidArgument, match=r"check how each after the \? is spelt") as caught:
+        Archive(url)
     assert str(url.password) not in str(caught.value)
 
 

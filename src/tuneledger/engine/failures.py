@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet
 
 from sqlalchemy import event, exc
@@ -105,6 +105,8 @@ _ADVICE: dict[type[TuneledgerError], str] = {
     "whether the archive is whole",
 }
 
+_MISSPELT: Final = "libpq knows no parameter of that name in the URL; check how each after the ? is spelt"
+
 
 @contextmanager
 def translated() -> Iterator[None]:
@@ -129,6 +131,8 @@ def translation(error: BaseException) -> TuneledgerError | None:
     original: Any = error
     if isinstance(error, exc.DBAPIError):
         original = error.orig
+        if error.statement is None and _is_misspelt(original):
+            return InvalidArgument(_MISSPELT)
         found = _classified(original)
         if found is DatabaseError and error.connection_invalidated:
             found = DatabaseUnavailable
@@ -147,7 +151,28 @@ def translation(error: BaseException) -> TuneledgerError | None:
 
 def _told(found: type[TuneledgerError], original: Any) -> TuneledgerError:
     code = _sqlstate(original) or getattr(original, "sqlite_errorname", None) or type(original).__name__
-    return found(f"{_ADVICE[found]} ({code})")
+    advice = (_turned_away(original) if found is DatabaseUnavailable else None) or _ADVICE[found]
+    return found(f"{advice} ({code})")
+
+
+def _turned_away(error: Any) -> str | None:
+    """Say how far a connection came that PostgreSQL refused: libpq knows, and a refusal has no code."""
+    connection = getattr(error, "pgconn", None)
+    if connection is None:
+        return None
+    if connection.needs_password:
+        return (
+            "the server asks for a password and was given none; libpq takes it from ~/.pgpass, PGPASSWORD "
+            "or a service file"
+        )
+    if connection.used_password:
+        return "the server was reached and refused; check the user, the password and the database's name"
+    return None
+
+
+def _is_misspelt(error: Any) -> bool:
+    """Tell whether libpq refused the parameters of a connection before it looked for a server."""
+    return _is_psycopg(error) and error.sqlstate is None and type(error).__name__ == "ProgrammingError"
 
 
 def _is_psycopg(error: object) -> bool:
