@@ -369,6 +369,8 @@ def test_a_prefix_may_end_in_the_last_character_there_is(archive: Archive) -> No
         with pytest.raises(AmbiguousJob) as caught:
             repository.job_id("d")
     assert caught.value.candidates == ("da", "db")
+    assert "(da, db);" in str(caught.value)
+    assert "(a, b, c, d, e, …);" in str(AmbiguousJob("", tuple("abcdef")))
 
 
 def test_deleting_a_job_leaves_nothing_of_it(archive: Archive) -> None:

@@ -79,6 +79,7 @@ __all__ = [
 _LONGEST_MESSAGE_BYTES = 4_000
 _LONGEST_QUOTE = 120
 _MOST_LISTED = 20
+_MOST_CANDIDATES = 5
 
 
 def shortened(text: object, limit: int = _LONGEST_QUOTE) -> str:
@@ -146,8 +147,9 @@ class AmbiguousJob(TuneledgerError, LookupError):
     def __init__(self, prefix: str, candidates: tuple[str, ...]) -> None:
         self.prefix = prefix
         self.candidates = candidates
-        listed = ", ".join(shortened(candidate, 80) for candidate in candidates[:5])
-        super().__init__(f"{shortened(prefix)!r} begins several job ids ({listed}, …); give more of it")
+        shown = [shortened(candidate, 80) for candidate in candidates[:_MOST_CANDIDATES]]
+        listed = ", ".join([*shown, *["…"][: len(candidates) - _MOST_CANDIDATES]])
+        super().__init__(f"{shortened(prefix)!r} begins several job ids ({listed}); give more of it")
 
 
 class Conflict(TuneledgerError, ValueError):
