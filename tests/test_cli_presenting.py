@@ -6,6 +6,7 @@ import math
 import pty
 import re
 import sys
+from collections.abc import Callable
 from contextlib import redirect_stdout
 from typing import Any
 
@@ -98,8 +99,9 @@ def test_a_list_in_pieces(items: list[object], before: dict[str, object], after:
 # -- tables -------------------------------------------------------------------------------------
 
 
-def test_a_table_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a terminal a table keeps within its width and loses no character of a name."""
+@pytest.fixture
+def on_terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], io.StringIO]:
+    """Puts a terminal of so many columns in place of standard output, and gives what is shown on it."""
     _, slave = pty.openpty()
 
     class Terminal(io.StringIO):
@@ -109,15 +111,59 @@ def test_a_table_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
         def fileno(self) -> int:
             return slave
 
-    for name, value in {"COLUMNS": "40", "TERM": "xterm", "NO_COLOR": "1"}.items():
-        monkeypatch.setenv(name, value)
-    shown = Terminal()
-    monkeypatch.setattr(sys, "stdout", shown)
+    def terminal(columns: int) -> io.StringIO:
+        for name, value in {"COLUMNS": str(columns), "TERM": "xterm", "NO_COLOR": "1"}.items():
+            monkeypatch.setenv(name, value)
+        shown = Terminal()
+        monkeypatch.setattr(sys, "stdout", shown)
+        return shown
+
+    return terminal
+
+
+def lines_of(shown: io.StringIO) -> list[str]:
+    """Its lines without what makes text bold."""
+    return re.sub(r"\x1b\[\d*m", "", shown.getvalue()).splitlines()
+
+
+def test_a_table_on_a_narrow_terminal(on_terminal: Callable[[int], io.StringIO]) -> None:
+    """On a terminal a table keeps within its width and loses no character of a name."""
+    shown = on_terminal(40)
     name = "9def64f2-fc63-435c-80ee-c3fac35dff8b"
     assert print_table([Column("job"), Column("loss", right=True)], [[name, "0.5"]] * 2, indent=2) == 2
-    lines = re.sub(r"\x1b\[\d*m", "", shown.getvalue()).splitlines()
+    lines = lines_of(shown)
     assert max(map(len, lines)) <= 40
     assert "".join(line[2:36].strip() for line in lines[1:]) == name * 2
+
+
+def test_columns_to_spare_go_first(
+    on_terminal: Callable[[int], io.StringIO], caplog: pytest.LogCaptureFixture
+) -> None:
+    """What does not fit is left out and named, the empty ones first, then those that can best be spared."""
+    columns = [Column("step"), *(Column(f"metric {n}", spare=2 - n // 4) for n in range(8))]
+    row = ["1", "", *["0.123456"] * 7]
+    caplog.set_level("INFO", logger="tuneledger.cli")
+    for width, titles, said in (
+        (90, [0, 1, 2, 3, 4, 5, 6, 7], []),
+        (70, [1, 2, 4, 5, 6, 7], ["no room for 2 columns (metric 0, metric 3); --json gives all"]),
+        (20, [4], ["no room for 7 columns (metric 0, metric 1, metric 2, metric 3, metric 5, …); --json"]),
+        (5, [], ["no room for 8 columns"]),
+    ):
+        caplog.clear()
+        shown = on_terminal(width)
+        assert print_table(columns, [row]) == 1
+        (title, _) = lines_of(shown)
+        assert title.split("  ") == ["step", *(f"metric {n}" for n in titles)], width
+        assert [message[: len(start)] for message, start in zip(caplog.messages, said, strict=True)] == said
+    shown = on_terminal(20)
+    print_table([Column("step"), Column("metric", spare=0)], [["1", "0.123456789012345"]])
+    assert len(lines_of(shown)) == 3  # none to spare, so it is wrapped
+
+
+def test_nothing_is_left_out_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """A pipe takes lines of any length."""
+    print_table([Column(f"metric {n}", spare=1) for n in range(200)], [["0.5"] * 200])
+    assert capsys.readouterr().out.splitlines()[0].endswith("metric 199")
 
 
 def test_an_empty_table(capsys: pytest.CaptureFixture[str]) -> None:

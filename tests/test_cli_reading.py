@@ -45,6 +45,34 @@ def odd(sqlite_url: str) -> str:
     return sqlite_url
 
 
+# -- which job ----------------------------------------------------------------------------------
+
+
+def test_a_run_is_named_by_its_path(
+    sqlite_url: str, command: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The path that was archived is a name of its job, seen from where one stands; an id goes before it."""
+    monkeypatch.chdir(tmp_path)
+    for name, step in (("run", 1), ("run-2", 2)):
+        Path("outputs", name).mkdir(parents=True)
+        state = {"global_step": step, "log_history": [{"step": step, "loss": 0.5}]}
+        Path("outputs", name, "trainer_state.json").write_text(json.dumps(state))
+    assert command("archive", "outputs", "--db", sqlite_url).code == 0
+    for said in ("outputs/run", "outputs/run/", f"{tmp_path}/outputs/run"):
+        answer = command("show", said, "--db", sqlite_url, "--json").json
+        assert answer["job_id"] == f"{tmp_path}/outputs/run", said
+    answer = command("compare", "outputs/run", "outputs/run-2", "-m", "loss", "--db", sqlite_url)
+    assert answer.code == 0, answer.err
+    missing = command("latest", "outputs/none", "--db", sqlite_url)
+    assert missing.code == exit_codes.REFUSED
+    assert "no job 'outputs/none' in this archive" in missing.err
+    unknown = command("latest", "outputs/run/trainer_state.json", "--db", sqlite_url)
+    assert f"no job '{tmp_path}/outputs/run/trainer_state.json' in" in unknown.err
+    with Archive(sqlite_url) as archive:
+        archive.save(Job(job_id="outputs/run", provider="p"))
+    assert command("show", "outputs/run", "--db", sqlite_url, "--json").json["provider"] == "p"
+
+
 # -- jobs ---------------------------------------------------------------------------------------
 
 

@@ -17,6 +17,7 @@ from tuneledger.cli.options import (
     Model,
     Provider,
     Status,
+    named_job,
     unix_seconds,
 )
 
@@ -75,7 +76,7 @@ def copy(
     ):
         if jobs is not None:
             with there.read() as repository:
-                jobs = [repository.job_id(job) for job in jobs]
+                jobs = [named_job(repository, job) for job in jobs]
         report = copy_jobs(
             there,
             here,

@@ -9,7 +9,7 @@ import typer
 from tuneledger.cli import exit_codes
 from tuneledger.cli.choosing import log, open_archive
 from tuneledger.cli.completing import job_ids
-from tuneledger.cli.options import Db, Schema, Yes, confirmed
+from tuneledger.cli.options import Db, Schema, Yes, confirmed, named_job
 
 app = typer.Typer()
 
@@ -30,7 +30,7 @@ def delete(
 
     with open_archive(db, schema, write=True) as archive:
         with archive.read() as repository:
-            found = dict.fromkeys(map(repository.job_id, jobs))
+            found = dict.fromkeys(named_job(repository, job) for job in jobs)
             checkpoints = sum(map(repository.count_checkpoints, found))
         if not confirmed(f"Delete {', '.join(found)} with {counted(checkpoints, 'checkpoint')}?", yes=yes):
             log.error("nothing was deleted")

@@ -16,7 +16,7 @@ import typer
 
 from tuneledger.cli.choosing import log, open_archive
 from tuneledger.cli.completing import job_ids
-from tuneledger.cli.options import Db, Schema
+from tuneledger.cli.options import Db, Schema, named_job
 from tuneledger.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def export(
         raise InvalidArgument("name the jobs to export, or --all")
     with open_archive(db, schema) as archive:
         with archive.read() as repository:
-            ids = None if everything else [repository.job_id(job) for job in jobs or ()]
+            ids = None if everything else [named_job(repository, job) for job in jobs or ()]
         if shape is Shape.PARQUET:
             if output is None:
                 raise InvalidArgument("--format parquet writes a folder; --output says which")

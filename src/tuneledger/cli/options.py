@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 import sys
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from tuneledger.cli.choosing import DATABASE_VARIABLE
 from tuneledger.cli.completing import metric_names
-from tuneledger.errors import InvalidArgument
+from tuneledger.errors import InvalidArgument, JobNotFound
+
+if TYPE_CHECKING:
+    from tuneledger.repository import CheckpointRepository
 
 __all__ = [
     "AsCsv",
@@ -27,6 +31,7 @@ __all__ = [
     "Status",
     "Yes",
     "confirmed",
+    "named_job",
     "unix_seconds",
 ]
 
@@ -65,6 +70,21 @@ Metric = Annotated[
         metavar="METRIC", help="A metric's name, as `show` lists them.", autocompletion=metric_names
     ),
 ]
+
+
+def named_job(repository: CheckpointRepository, job: str) -> str:
+    """Give the id of the job that is meant: by the id, its beginning, or the path of a run on this machine.
+
+    A run whose records do not name it has its absolute path for an id. Raises as
+    `CheckpointRepository.job_id` does.
+    """
+    try:
+        return repository.job_id(job)
+    except JobNotFound:
+        path = Path(job)
+        if path.is_absolute() or not path.exists():
+            raise
+        return repository.job_id(str(path.absolute()))
 
 
 def unix_seconds(text: str | None, *, end: bool = False) -> int | None:

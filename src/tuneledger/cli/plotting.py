@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 
 from tuneledger.cli.choosing import log, open_archive
 from tuneledger.cli.completing import job_ids, metric_names
-from tuneledger.cli.options import AsCsv, AsJson, Db, Schema
+from tuneledger.cli.options import AsCsv, AsJson, Db, Schema, named_job
 from tuneledger.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def plot(
 ) -> None:
     """Draw a metric of jobs: in the terminal, or as a file (which needs the extra `plot`)."""
     with open_archive(db, schema) as archive, archive.read() as repository:
-        ids = list(dict.fromkeys(map(repository.job_id, jobs)))
+        ids = list(dict.fromkeys(named_job(repository, job) for job in jobs))
         for job_id in ids:
             repository.metric_name(job_id, metric)
         from tuneledger.pictures import POINTS
@@ -95,10 +95,15 @@ def _draw(
     log.info("wrote %s", output)
 
 
-_COLUMNS = (
+_COLUMNS: Final = (
     "job_id", "metric", "first_step", "first_value", "last_step", "last_value", "min_step", "min_value",
     "max_step", "max_value", "common_step", "common_value", "duration_seconds", "cost", "cost_currency",
 )  # fmt: skip
+_SPARE: Final = {
+    "job_id": 0, "min_value": 0, "max_value": 0, "common_value": 0, "last_value": 1, "common_step": 1,
+    "first_step": 3, "last_step": 3, "min_step": 3, "max_step": 3,
+}  # fmt: skip
+"""How well a column of the table can be spared, see `presenting.Column`; 2 for all others."""
 
 
 @app.command()
@@ -127,7 +132,7 @@ def compare(
     from tuneledger.pictures import POINTS, numbers
 
     with open_archive(db, schema, note=not as_json) as archive, archive.read() as repository:
-        ids = list(dict.fromkeys(map(repository.job_id, jobs)))
+        ids = list(dict.fromkeys(named_job(repository, job) for job in jobs))
         for job_id in ids:
             repository.metric_name(job_id, metric)
         curves = repository.series(ids, metric, first_step=first_step, last_step=last_step, points=POINTS)
@@ -159,12 +164,18 @@ def compare(
     elif as_csv:
         presenting.print_csv(_COLUMNS, found)
     else:
-        titles = [name.removesuffix("_value").replace("_", " ") for name in _COLUMNS]
-        columns = [presenting.Column(title, right=title not in {"job id", "metric"}) for title in titles]
+        columns = [
+            presenting.Column(_title(name), right=name not in {"job_id", "metric"}, spare=_SPARE.get(name, 2))
+            for name in _COLUMNS
+        ]
         presenting.print_table(columns, ([_cell(value) for value in row] for row in found))
     if output is not None or not (as_json or as_csv):
         ordered = {job_id: curves[job_id] for job_id in ranked}
         _draw(ordered, metric, relative=relative, log_scale=log_scale, goal=goal, output=output)
+
+
+def _title(column: str) -> str:
+    return "job" if column == "job_id" else column.removesuffix("_value").replace("_", " ")
 
 
 def _extremes(steps: list[int], values: list[float]) -> list[object]:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from tuneledger.cli.choosing import log
 from tuneledger.models import Placeholder
 
 if TYPE_CHECKING:
@@ -35,6 +36,10 @@ __all__ = [
 
 _ROWS_A_PORTION = 1_000
 _ANY_WIDTH = 100_000
+_GAP = 2
+_MOST_NAMED = 5
+_WRAPPED_WIDTH = 36
+"""Characters of a job's usual id; wider names are wrapped where room is scarce."""
 _BARS = "▁▂▃▄▅▆▇█"
 
 
@@ -44,6 +49,8 @@ class Column:
 
     title: str
     right: bool = False
+    spare: int = 0
+    """Whether it can be left out on a narrow terminal: the highest number goes first, 0 never does."""
 
 
 def print_line(text: str = "") -> None:
@@ -52,8 +59,9 @@ def print_line(text: str = "") -> None:
 
 
 def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]], *, indent: int = 0) -> int:
-    """Print rows under titles, wrapped to the terminal, whole where there is none; in constant memory.
+    """Print rows under titles, fitted to the terminal, whole where there is none; in constant memory.
 
+    Columns to spare are left out where they do not fit, which is said; what is still too wide is wrapped.
     Give the number of rows.
     """
     from rich.console import Console
@@ -61,31 +69,59 @@ def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]], *, ind
     from rich.text import Text
 
     console = Console(file=sys.stdout, markup=False, highlight=False, emoji=False)
-    console.width = console.width - indent if sys.stdout.isatty() else _ANY_WIDTH
+    on_terminal = sys.stdout.isatty()
+    console.width = console.width - indent if on_terminal else _ANY_WIDTH
     widths = [len(column.title) for column in columns]
+    fitting = list(range(len(columns)))
     remaining = iter(rows)
     first, count = True, 0
     while (portion := list(islice(remaining, _ROWS_A_PORTION))) or first:
         cells = [[printable(cell) for cell in row] for row in portion]
         # Later portions are at least as wide, so that columns stay below each other.
         widths = [max(width, *(len(row[i]) for row in cells), 0) for i, width in enumerate(widths)]
-        table = Table(box=None, pad_edge=False, show_header=first, header_style="bold", padding=(0, 2, 0, 0))
-        for column, width in zip(columns, widths, strict=True):
+        if first:
+            empty = [not any(row[i] for row in cells) for i in range(len(columns))]
+            fitting = _fitting(columns, widths, empty, console.width)
+        table = Table(
+            box=None, pad_edge=False, show_header=first, header_style="bold", padding=(0, _GAP, 0, 0)
+        )
+        for i in fitting:
             table.add_column(
-                Text(printable(column.title)),
-                justify="right" if column.right else "left",
-                min_width=None if sys.stdout.isatty() else width,
+                Text(printable(columns[i].title)),
+                justify="right" if columns[i].right else "left",
+                min_width=None if on_terminal else widths[i],
                 overflow="fold",
             )
         for row in cells:
-            table.add_row(*map(Text, row))
+            table.add_row(*(Text(row[i]) for i in fitting))
         with console.capture() as captured:
             console.print(table)
         for line in captured.get().splitlines():
             print_line(" " * indent + line.rstrip())
         first = False
         count += len(portion)
+    if left_out := [column.title for i, column in enumerate(columns) if i not in fitting]:
+        named = ", ".join([*map(printable, left_out[:_MOST_NAMED]), *["…"][: len(left_out) - _MOST_NAMED]])
+        log.info("no room for %s (%s); --json gives all", counted(len(left_out), "column"), named)
     return count
+
+
+def _fitting(
+    columns: Sequence[Column], widths: Sequence[int], empty: Sequence[bool], width: int
+) -> list[int]:
+    """Choose the columns that are shown on so wide a terminal, by their places; empty ones go first."""
+    fitting = list(range(len(columns)))
+
+    def needed() -> int:
+        # One that always stays may be wrapped to that width.
+        return sum(min(widths[i], _WRAPPED_WIDTH) + _GAP for i in fitting) - _GAP
+
+    while needed() > width:
+        last = max(fitting, key=lambda i: (columns[i].spare > 0, empty[i], columns[i].spare, i))
+        if not columns[last].spare:
+            break
+        fitting.remove(last)
+    return fitting
 
 
 def printable(text: str) -> str:

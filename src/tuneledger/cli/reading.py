@@ -22,6 +22,7 @@ from tuneledger.cli.options import (
     Provider,
     Schema,
     Status,
+    named_job,
     unix_seconds,
 )
 from tuneledger.errors import InvalidArgument, NotFound
@@ -163,7 +164,7 @@ def checkpoints(
 
     _one_format(as_json=as_json, as_csv=as_csv)
     with open_archive(db, schema, note=not as_json) as archive, archive.read() as repository:
-        job_id = repository.job_id(job)
+        job_id = named_job(repository, job)
         names = (
             repository.metric_names(job_id)
             if metrics is None
@@ -186,7 +187,7 @@ def checkpoints(
         elif as_csv:
             presenting.print_csv(["step_number", "created_at", *names], (_row(c, names) for c in found))
         else:
-            _print_checkpoints(found, names)
+            _print_checkpoints(found, names, spare=metrics is None)
 
 
 def _row(checkpoint: CheckpointOut, names: Sequence[str]) -> list[object]:
@@ -194,13 +195,13 @@ def _row(checkpoint: CheckpointOut, names: Sequence[str]) -> list[object]:
     return [checkpoint.step_number, checkpoint.created_at, *(values.get(name) for name in names)]
 
 
-def _print_checkpoints(found: Iterable[CheckpointOut], names: Sequence[str]) -> None:
+def _print_checkpoints(found: Iterable[CheckpointOut], names: Sequence[str], *, spare: bool) -> None:
     from tuneledger.cli.presenting import Column, print_table
 
     columns = [
         Column("step", right=True),
         Column("created (UTC)"),
-        *(Column(name, right=True) for name in names),
+        *(Column(name, right=True, spare=int(spare)) for name in names),
     ]
     if not print_table(columns, (_checkpoint_cells(checkpoint, names) for checkpoint in found)):
         log.info("no checkpoint matches")
@@ -300,7 +301,7 @@ def _chosen(
     """Give the ids of the jobs asked for, or None for all."""
     if everything == bool(jobs):
         raise InvalidArgument("say which jobs: one or more ids, or --all")
-    return None if everything else list(dict.fromkeys(map(repository.job_id, jobs or ())))
+    return None if everything else list(dict.fromkeys(named_job(repository, job) for job in jobs or ()))
 
 
 def _print_of_jobs(
@@ -321,8 +322,8 @@ def _print_of_jobs(
         presenting.print_json({"checkpoints": rows})
         return
     columns = list(dict.fromkeys(name for c in found.values() for name in c.metrics.named_values()))
-    if names:
-        columns = list(dict.fromkeys([*names.values(), *columns]))
+    won_by = set(names.values()) if names else set()
+    columns.sort(key=lambda name: name not in won_by)
     if as_csv:
         presenting.print_csv(
             ["job_id", "step_number", "created_at", *columns],
@@ -334,7 +335,7 @@ def _print_of_jobs(
             presenting.Column("job"),
             presenting.Column("step", right=True),
             presenting.Column("created (UTC)"),
-            *(presenting.Column(name, right=True) for name in columns),
+            *(presenting.Column(name, right=True, spare=int(name not in won_by)) for name in columns),
         ],
         ([job_id, *_checkpoint_cells(c, columns)] for job_id, c in found.items()),
     )

@@ -11,7 +11,7 @@ import typer
 from tuneledger.cli import exit_codes
 from tuneledger.cli.choosing import log, open_archive
 from tuneledger.cli.completing import job_ids
-from tuneledger.cli.options import AsJson, Db, Schema, Yes, confirmed, unix_seconds
+from tuneledger.cli.options import AsJson, Db, Schema, Yes, confirmed, named_job, unix_seconds
 from tuneledger.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -47,12 +47,12 @@ def label(
             found = archive.transact(
                 "label a job",
                 lambda repository: repository.label(
-                    repository.job_id(job), add=add or (), remove=remove or ()
+                    named_job(repository, job), add=add or (), remove=remove or ()
                 ),
             )
         else:
             with archive.read() as repository:
-                found = repository.labels(repository.job_id(job))
+                found = repository.labels(named_job(repository, job))
     for name in found:
         print_line(printable(name))
 
@@ -72,7 +72,7 @@ def pin(
     from tuneledger.repository import PINNED
 
     def labelled(repository: CheckpointRepository) -> None:
-        for job_id in [repository.job_id(job) for job in jobs]:
+        for job_id in [named_job(repository, job) for job in jobs]:
             repository.label(job_id, add=() if undo else (PINNED,), remove=(PINNED,) if undo else ())
 
     with open_archive(db, schema, write=True) as archive:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import asdict
+from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
 from tuneledger.cli.choosing import open_archive
-from tuneledger.cli.options import AsJson, Db, Schema
+from tuneledger.cli.options import AsJson, Db, Schema, named_job
 from tuneledger.cli.reading import JobArgument
 
 if TYPE_CHECKING:
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 _CURVE_WIDTH: Final = 40
+_ROOMY: Final = 120
+"""Columns of a terminal on which a long name, six numbers and a whole curve fit."""
 _MOST_LOOKED_THROUGH: Final = 200_000
 _POINTS: Final = 2 + 2 * _CURVE_WIDTH  # the ends, and the lowest and highest number at each character
 
@@ -28,7 +32,7 @@ _POINTS: Final = 2 + 2 * _CURVE_WIDTH  # the ends, and the lowest and highest nu
 def show(job: JobArgument, *, db: Db = None, schema: Schema = None, as_json: AsJson = False) -> None:
     """Show a job: its fields, states, metrics with their curves, events, and where it was archived from."""
     with open_archive(db, schema, note=not as_json) as archive, archive.read() as repository:
-        job_id = repository.job_id(job)
+        job_id = named_job(repository, job)
         found = repository.job_without_checkpoints(job_id)
         count = repository.count_checkpoints(job_id)
         summaries = list(repository.summaries(job_id).values())
@@ -60,7 +64,8 @@ def _curve(repository: CheckpointRepository, job_id: str, metric: str) -> str:
         for step, value in zip(series.steps, series.values, strict=True)
         if value is not None and not isinstance(value, Placeholder) and math.isfinite(value)
     }
-    return curve(list(numbers), list(numbers.values()), _CURVE_WIDTH)
+    roomy = not sys.stdout.isatty() or get_terminal_size().columns >= _ROOMY
+    return curve(list(numbers), list(numbers.values()), _CURVE_WIDTH if roomy else _CURVE_WIDTH // 2)
 
 
 def _print_json(
@@ -111,10 +116,12 @@ def _print_text(
         print_table(
             [
                 Column("name"),
-                *(
-                    Column(title, right=True)
-                    for title in ("first", "last", "lowest", "at step", "highest", "at step")
-                ),
+                Column("first", right=True, spare=2),
+                Column("last", right=True, spare=1),
+                Column("lowest", right=True),
+                Column("at step", right=True, spare=3),
+                Column("highest", right=True),
+                Column("at step", right=True, spare=3),
                 Column("curve"),
             ],
             (_summary_cells(*summary) for summary in summaries),
@@ -146,10 +153,10 @@ def _print_text(
             [
                 Column("input"),
                 Column("format"),
-                Column("bytes", right=True),
-                Column("sha256"),
+                Column("bytes", right=True, spare=1),
+                Column("sha256", spare=1),
                 Column("archived (UTC)"),
-                Column("by tuneledger"),
+                Column("by tuneledger", spare=2),
             ],
             (
                 [
