@@ -11,6 +11,7 @@ import pytest
 
 from tuneledger import NOT_EVALUATED, Archive, CheckpointOut, Job, MetricOut
 from tuneledger.cli import exit_codes
+from tuneledger.errors import MetricNotFound
 
 EXAMPLES = Path(__file__).parents[1] / "src/tuneledger/examples"
 COMPLETION = "5e1a7c52-0b3d-4f7e-9a61-2d84c0f3b916"
@@ -372,6 +373,10 @@ def test_best_of_a_metric_that_is_not_there(filled: str, command: Run) -> None:
     ended = command("best", "c1a55f1e", "accuracy", "--db", filled)
     assert ended.code == exit_codes.REFUSED
     assert "has no metric 'accuracy'" in ended.err
+    assert "; it has: a, b" in str(MetricNotFound("job", "x", ("a", "b")))
+    assert "k, l, and 3 more that `tuneledger show` lists" in str(
+        MetricNotFound("job", "x", tuple("abcdefghijklmno"))
+    )
 
 
 def test_best_by_the_highest(filled: str, command: Run) -> None:
@@ -393,12 +398,19 @@ def test_leaderboard(filled: str, command: Run) -> None:
     assert nowhere.code == exit_codes.NOT_EVALUATED
 
 
-@pytest.mark.parametrize("wrong", [["best", "valid_loss"], ["best", "x", "valid_loss", "--all"], ["latest"]])
-def test_which_jobs_must_be_said(sqlite_url: str, command: Run, wrong: list[str]) -> None:
-    """Neither no job nor a job beside --all is guessed at."""
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (["best", "5e1a7c52"], "say which jobs, before the metric '5e1a7c52': one or more ids, or --all"),
+        (["best", "x", "valid_loss", "--all"], "--all is every job; leave it out, or the ids"),
+        (["latest"], "say which jobs: one or more ids, or --all"),
+    ],
+)
+def test_which_jobs_must_be_said(sqlite_url: str, command: Run, wrong: list[str], said: str) -> None:
+    """Neither no job nor a job beside --all is guessed at; the one word after `best` is the metric."""
     ended = command(*wrong, "--db", sqlite_url)
     assert ended.code == exit_codes.USAGE
-    assert "--all" in ended.err
+    assert said in ended.err
 
 
 def test_latest(filled: str, command: Run) -> None:

@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import select, text
 
 from tuneledger import NOT_EVALUATED, Archive, Event, Input, copying
-from tuneledger.cli import run
+from tuneledger.cli import exit_codes, run
 from tuneledger.copying import copy_jobs
 from tuneledger.errors import DatabaseDamaged, InvalidArgument, JobNotFound
 from tuneledger.repository import copying as row_copying
@@ -304,7 +304,9 @@ def test_command(source: Archive, tmp_path: Path, capsys: pytest.CaptureFixture[
     """`tuneledger copy` makes a small archive of a selection, says what it did, and fails where it must."""
     one, other = str(tmp_path / "source.db"), str(tmp_path / "portable.db")
     assert run(["copy", one, other, "--job", "ric", "--no-prove"]) == 0
-    assert capsys.readouterr().out == "copied 1 jobs, merged 0, found 0 there already\n"
+    assert capsys.readouterr().out == "copied 1 job, merged 0, found 0 there already\n"
+    assert run(["copy", f"{one}x", other]) == exit_codes.DATABASE
+    assert f"there is no archive at {one}x; `tuneledger archive PATH` makes one" in capsys.readouterr().err
     assert run(["copy", one, other, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["copied"] == 21
     assert run(["copy", one, other]) == 0

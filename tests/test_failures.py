@@ -78,7 +78,7 @@ def test_other_kind_of_file(tmp_path: Path, content: bytes, read_only: bool) -> 
     """A file that is no SQLite database is refused and left as it is."""
     path = tmp_path / "picture.png"
     path.write_bytes(content)
-    with pytest.raises(DatabaseDamaged):
+    with pytest.raises(DatabaseDamaged, match="no SQLite database, or a damaged one; choose another file"):
         Archive(path, read_only=read_only)
     assert path.read_bytes() == content
     assert list(tmp_path.iterdir()) == [path]

@@ -141,6 +141,8 @@ def test_commands(archive: Archive, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert run(["label", "job-1", "--remove", "a", *db]) == 0
     assert run(["label", "job-1", *db]) == 0
     assert capsys.readouterr().out == "a\nb\nb\nb\n"
+    assert run(["label", "job-2", *db]) == 0
+    assert capsys.readouterr().err.splitlines()[-1] == "no labels"
     assert run(["pin", "job-4", "job-3", *db]) == 0
     assert run(["pin", "job-3", "--undo", *db]) == 0
     assert run(["prune", "--older-than", "250d", "--dry-run", *db]) == 0

@@ -80,6 +80,7 @@ _LONGEST_MESSAGE_BYTES = 4_000
 _LONGEST_QUOTE = 120
 _MOST_LISTED = 20
 _MOST_CANDIDATES = 5
+_MOST_METRICS = 12
 
 
 def shortened(text: object, limit: int = _LONGEST_QUOTE) -> str:
@@ -137,7 +138,10 @@ class MetricNotFound(NotFound):
     def __init__(self, job_id: str, metric: str, known: tuple[str, ...] = ()) -> None:
         self.job_id = job_id
         self.metric = metric
-        listed = ", ".join(shortened(name, 60) for name in known[:12]) or "none at all"
+        shown = [shortened(name, 60) for name in known[:_MOST_METRICS]]
+        if len(known) > _MOST_METRICS:
+            shown.append(f"and {len(known) - _MOST_METRICS} more that `tuneledger show` lists")
+        listed = ", ".join(shown) or "none at all"
         super().__init__(f"job {shortened(job_id)!r} has no metric {shortened(metric)!r}; it has: {listed}")
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tuneledger.cli import exit_codes
-from tuneledger.cli.choosing import location, log
+from tuneledger.cli.choosing import existing, location, log
 from tuneledger.cli.options import (
     AsJson,
     ConflictMode,
@@ -70,7 +70,7 @@ def copy(
     from tuneledger.copying import copy_jobs
 
     with (
-        Archive(location(source, None, note=False), read_only=True) as there,
+        Archive(existing(location(source, None, note=False)), read_only=True) as there,
         Archive(location(target, None, note=False)) as here,
         _progress() as advance,
     ):
@@ -117,7 +117,10 @@ def copy_value(report: CopyReport) -> dict[str, object]:
 
 def told(report: CopyReport) -> str:
     """Say what a copy did."""
-    told = f"copied {report.copied} jobs, merged {report.merged}, found {report.unchanged} there already"
+    from tuneledger.cli.presenting import counted
+
+    copied = counted(report.copied, "job")
+    told = f"copied {copied}, merged {report.merged}, found {report.unchanged} there already"
     if report.annotated:
         told += f" ({report.annotated} of them got labels or inputs)"
     return f"{told}; the digests of {report.proved} fit" if report.proved else told

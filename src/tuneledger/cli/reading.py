@@ -245,7 +245,8 @@ def best(
 
     _one_format(as_json=as_json, as_csv=as_csv)
     with open_archive(db, schema, note=not as_json) as archive, archive.read() as repository:
-        ids = _chosen(repository, jobs, everything=everything)
+        # The last word alone is taken for the metric, also where a job was meant.
+        ids = _chosen(repository, jobs, everything=everything, before=f", before the metric {metric!r}")
         found = repository.best_checkpoints(metric, goal, job_ids=ids)
         names = {job_id: repository.metric_name(job_id, metric) for job_id in found}
         if not found:
@@ -296,11 +297,13 @@ def latest(
 
 
 def _chosen(
-    repository: CheckpointRepository, jobs: Sequence[str] | None, *, everything: bool
+    repository: CheckpointRepository, jobs: Sequence[str] | None, *, everything: bool, before: str = ""
 ) -> list[str] | None:
-    """Give the ids of the jobs asked for, or None for all."""
-    if everything == bool(jobs):
-        raise InvalidArgument("say which jobs: one or more ids, or --all")
+    """Give the ids of the jobs asked for, or None for all; ``before`` is for a message, where they stand."""
+    if everything and jobs:
+        raise InvalidArgument("--all is every job; leave it out, or the ids")
+    if not everything and not jobs:
+        raise InvalidArgument(f"say which jobs{before}: one or more ids, or --all")
     return None if everything else list(dict.fromkeys(named_job(repository, job) for job in jobs or ()))
 
 

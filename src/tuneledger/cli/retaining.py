@@ -55,6 +55,8 @@ def label(
                 found = repository.labels(named_job(repository, job))
     for name in found:
         print_line(printable(name))
+    if not found:
+        log.info("no labels")
 
 
 @app.command()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -133,7 +133,9 @@ def sql(
         ),
     ] = "base:head",
     *,
-    dialect: Annotated[str, typer.Option("--dialect", metavar="DIALECT", help="sqlite or postgresql.")],
+    dialect: Annotated[
+        Literal["sqlite", "postgresql"], typer.Option("--dialect", help="The database's kind.")
+    ],
     schema: Schema = None,
 ) -> None:
     """Print migrations as SQL that sqlite3 or psql runs as it is; no database is looked at.

@@ -96,7 +96,8 @@ _ADVICE: dict[type[TuneledgerError], str] = {
     "of the transaction was written: make room, then repeat it",
     DatabaseReadOnly: "the database can only be read here; check the file's permissions or the role",
     PermissionDenied: "the database role may not do that; `tuneledger db roles` names those that may",
-    DatabaseDamaged: "no SQLite database, or a damaged one; `tuneledger verify` tells what is still whole",
+    DatabaseDamaged: "no SQLite database, or a damaged one; choose another file or restore a backup, and "
+    "`tuneledger verify` tells what of an archive is still whole",
     DependentObjects: "others depend on what would be dropped, and nothing was; drop those first",
     SchemaBroken: "a table or a column is missing; `tuneledger db check` lists what differs",
     InvalidArgument: "a value that no database holds: a NUL character, half of a surrogate pair, or an "
