@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
 
 from tuneledger.cli import exit_codes
 from tuneledger.cli.choosing import log, open_archive
-from tuneledger.cli.completing import job_ids
-from tuneledger.cli.options import Db, Schema, Yes, confirmed, named_job
+from tuneledger.cli.options import Db, JobNames, Schema, Yes, confirmed, named_job
 
 app = typer.Typer()
 
 
 @app.command()
 def delete(
-    jobs: Annotated[
-        list[str],
-        typer.Argument(metavar="JOB", help="Ids, or beginnings that are unique.", autocompletion=job_ids),
-    ],
+    jobs: JobNames,
     *,
     yes: Yes = False,
     db: Db = None,

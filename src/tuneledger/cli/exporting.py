@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from tuneledger.cli.choosing import log, open_archive
-from tuneledger.cli.completing import job_ids
-from tuneledger.cli.options import Db, Schema, named_job
+from tuneledger.cli.options import Db, Schema, SomeJobNames, named_job
 from tuneledger.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -39,10 +38,7 @@ class Shape(enum.StrEnum):
 
 @app.command()
 def export(
-    jobs: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="JOB", help="Ids, or beginnings that are unique.", autocompletion=job_ids),
-    ] = None,
+    jobs: SomeJobNames = None,
     *,
     everything: Annotated[bool, typer.Option("--all", help="Every job of the archive.")] = False,
     shape: Annotated[

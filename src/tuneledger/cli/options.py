@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from tuneledger.cli.choosing import DATABASE_VARIABLE
-from tuneledger.cli.completing import metric_names
+from tuneledger.cli.completing import job_ids, metric_names
 from tuneledger.errors import InvalidArgument, JobNotFound
 
 if TYPE_CHECKING:
@@ -24,14 +24,18 @@ __all__ = [
     "CreatedFrom",
     "CreatedTo",
     "Db",
+    "JobName",
+    "JobNames",
     "Metric",
     "Model",
     "Provider",
     "Schema",
+    "SomeJobNames",
     "Status",
     "Yes",
     "confirmed",
     "named_job",
+    "one_format",
     "unix_seconds",
 ]
 
@@ -64,12 +68,30 @@ CreatedTo = Annotated[
 ConflictMode = Literal["merge", "keep", "error", "replace"]
 """The values of `tuneledger.OnConflict`, which would bring SQLAlchemy with it."""
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")]
+JobName = Annotated[
+    str,
+    typer.Argument(
+        metavar="JOB", help="A job's id, its beginning if unique, or a run's path.", autocompletion=job_ids
+    ),
+]
+_JOB_NAMES = typer.Argument(
+    metavar="JOB", help="Ids, beginnings that are unique, or runs' paths.", autocompletion=job_ids
+)
+JobNames = Annotated[list[str], _JOB_NAMES]
+SomeJobNames = Annotated[list[str] | None, _JOB_NAMES]
+"""Where ``--all`` may stand in their place."""
 Metric = Annotated[
     str,
     typer.Argument(
         metavar="METRIC", help="A metric's name, as `show` lists them.", autocompletion=metric_names
     ),
 ]
+
+
+def one_format(*, as_json: bool, as_csv: bool) -> None:
+    """Raise `InvalidArgument` where both are asked for: standard output carries one."""
+    if as_json and as_csv:
+        raise InvalidArgument("--json and --csv exclude each other")
 
 
 def named_job(repository: CheckpointRepository, job: str) -> str:

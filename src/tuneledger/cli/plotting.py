@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 import typer
 
 from tuneledger.cli.choosing import log, open_archive
-from tuneledger.cli.completing import job_ids, metric_names
-from tuneledger.cli.options import AsCsv, AsJson, Db, Schema, named_job
-from tuneledger.errors import InvalidArgument
+from tuneledger.cli.completing import metric_names
+from tuneledger.cli.options import AsCsv, AsJson, Db, JobNames, Schema, named_job, one_format
 
 if TYPE_CHECKING:
     from tuneledger.repository import Series
@@ -19,10 +18,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-Jobs = Annotated[
-    list[str],
-    typer.Argument(metavar="JOB", help="Ids, or beginnings that are unique.", autocompletion=job_ids),
-]
 OfMetric = Annotated[
     str,
     typer.Option(
@@ -48,7 +43,7 @@ Output = Annotated[
 
 @app.command()
 def plot(
-    jobs: Jobs,
+    jobs: JobNames,
     *,
     metric: OfMetric,
     first_step: FirstStep = None,
@@ -108,7 +103,7 @@ _SPARE: Final = {
 
 @app.command()
 def compare(
-    jobs: Jobs,
+    jobs: JobNames,
     *,
     metric: OfMetric,
     first_step: FirstStep = None,
@@ -126,8 +121,7 @@ def compare(
 
     The common step is the last that every job has reached.
     """
-    if as_json and as_csv:
-        raise InvalidArgument("--json and --csv exclude each other")
+    one_format(as_json=as_json, as_csv=as_csv)
     from tuneledger.cli import presenting
     from tuneledger.pictures import POINTS, numbers
 

@@ -18,11 +18,13 @@ from tuneledger.models import Placeholder
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from tuneledger.models import CheckpointOut
+    from tuneledger.models import CheckpointOut, Job
+    from tuneledger.repository import JobSummary
 
 __all__ = [
     "Column",
     "checkpoint_value",
+    "cost",
     "counted",
     "curve",
     "number",
@@ -209,6 +211,11 @@ def counted(count: int, thing: str) -> str:
 def time(seconds: int | None) -> str:
     """Show a time given in UNIX seconds, in UTC; nothing where the source gave none."""
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}" if seconds else ""
+
+
+def cost(job: Job | JobSummary) -> str:
+    """Show what a job costs; nothing where that is not known."""
+    return "" if job.cost is None else f"{job.cost:g} {job.cost_currency or ''}".rstrip()
 
 
 def number(value: object) -> str:

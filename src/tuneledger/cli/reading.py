@@ -10,19 +10,22 @@ import typer
 
 from tuneledger.cli import exit_codes
 from tuneledger.cli.choosing import log, open_archive
-from tuneledger.cli.completing import job_ids, jobs_and_metrics, metric_names
+from tuneledger.cli.completing import jobs_and_metrics, metric_names
 from tuneledger.cli.options import (
     AsCsv,
     AsJson,
     CreatedFrom,
     CreatedTo,
     Db,
+    JobName,
     Metric,
     Model,
     Provider,
     Schema,
+    SomeJobNames,
     Status,
     named_job,
+    one_format,
     unix_seconds,
 )
 from tuneledger.errors import InvalidArgument, NotFound
@@ -32,14 +35,6 @@ if TYPE_CHECKING:
     from tuneledger.repository import CheckpointRepository, JobSummary
 
 app = typer.Typer()
-
-JobArgument = Annotated[
-    str, typer.Argument(metavar="JOB", help="A job's id, or its beginning if unique.", autocompletion=job_ids)
-]
-JobArguments = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="JOB", help="Ids, or beginnings that are unique.", autocompletion=job_ids),
-]
 
 _LARGEST_PAGE = 100_000
 _LARGEST_LIMIT = 2**31 - 1
@@ -72,7 +67,7 @@ def jobs(
     """List jobs, the newest first."""
     from tuneledger.cli import presenting
 
-    _one_format(as_json=as_json, as_csv=as_csv)
+    one_format(as_json=as_json, as_csv=as_csv)
     by_digest = source is not None and len(source) == 64 and not source.strip("0123456789abcdef")  # noqa: PLR2004 - SHA-256 in hexadecimal
     filters: dict[str, Any] = {
         "provider": provider,
@@ -119,7 +114,7 @@ def jobs(
 
 
 def _job_cells(job: JobSummary) -> list[str]:
-    from tuneledger.cli.presenting import time
+    from tuneledger.cli.presenting import cost, time
 
     return [
         job.job_id,
@@ -128,13 +123,13 @@ def _job_cells(job: JobSummary) -> list[str]:
         job.status or "",
         time(job.created_at),
         "" if job.last_step is None else str(job.last_step),
-        "" if job.cost is None else f"{job.cost:g} {job.cost_currency or ''}".rstrip(),
+        cost(job),
     ]
 
 
 @app.command()
 def checkpoints(
-    job: JobArgument,
+    job: JobName,
     *,
     first_step: Annotated[
         int | None, typer.Option("--from", metavar="STEP", help="The first step, inclusive.")
@@ -162,7 +157,7 @@ def checkpoints(
     """List a job's checkpoints between two steps."""
     from tuneledger.cli import presenting
 
-    _one_format(as_json=as_json, as_csv=as_csv)
+    one_format(as_json=as_json, as_csv=as_csv)
     with open_archive(db, schema, note=not as_json) as archive, archive.read() as repository:
         job_id = named_job(repository, job)
         names = (
@@ -224,7 +219,9 @@ def best(
     jobs: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="JOB", help="Ids, or beginnings that are unique.", autocompletion=jobs_and_metrics
+            metavar="JOB",
+            help="Ids, beginnings that are unique, or runs' paths.",
+            autocompletion=jobs_and_metrics,
         ),
     ] = None,
     metric: Metric,
@@ -243,7 +240,7 @@ def best(
     """
     from tuneledger.sources import kept
 
-    _one_format(as_json=as_json, as_csv=as_csv)
+    one_format(as_json=as_json, as_csv=as_csv)
     with open_archive(db, schema, note=not as_json) as archive, archive.read() as repository:
         # The last word alone is taken for the metric, also where a job was meant.
         ids = _chosen(repository, jobs, everything=everything, before=f", before the metric {metric!r}")
@@ -278,7 +275,7 @@ def _nothing_evaluated(repository: CheckpointRepository, ids: list[str] | None, 
 
 @app.command()
 def latest(
-    jobs: JobArguments = None,
+    jobs: SomeJobNames = None,
     *,
     everything: Annotated[bool, typer.Option("--all", help="Every job of the archive.")] = False,
     db: Db = None,
@@ -287,7 +284,7 @@ def latest(
     as_csv: AsCsv = False,
 ) -> None:
     """Tell the checkpoint of the highest step of a job, or of each of several."""
-    _one_format(as_json=as_json, as_csv=as_csv)
+    one_format(as_json=as_json, as_csv=as_csv)
     with open_archive(db, schema, note=not as_json) as archive, archive.read() as repository:
         ids = _chosen(repository, jobs, everything=everything)
         found = repository.latest_checkpoints(ids)
@@ -342,8 +339,3 @@ def _print_of_jobs(
         ],
         ([job_id, *_checkpoint_cells(c, columns)] for job_id, c in found.items()),
     )
-
-
-def _one_format(*, as_json: bool, as_csv: bool) -> None:
-    if as_json and as_csv:
-        raise InvalidArgument("--json and --csv exclude each other")

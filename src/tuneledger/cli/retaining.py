@@ -10,8 +10,17 @@ import typer
 
 from tuneledger.cli import exit_codes
 from tuneledger.cli.choosing import log, open_archive
-from tuneledger.cli.completing import job_ids
-from tuneledger.cli.options import AsJson, Db, Schema, Yes, confirmed, named_job, unix_seconds
+from tuneledger.cli.options import (
+    AsJson,
+    Db,
+    JobName,
+    JobNames,
+    Schema,
+    Yes,
+    confirmed,
+    named_job,
+    unix_seconds,
+)
 from tuneledger.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -25,10 +34,7 @@ _SECONDS_A_DAY = 86_400
 
 @app.command()
 def label(
-    job: Annotated[
-        str,
-        typer.Argument(metavar="JOB", help="A job's id, or its beginning if unique.", autocompletion=job_ids),
-    ],
+    job: JobName,
     *,
     add: Annotated[
         list[str] | None, typer.Option("--add", metavar="LABEL", help="Put it on; repeatable.")
@@ -61,10 +67,7 @@ def label(
 
 @app.command()
 def pin(
-    jobs: Annotated[
-        list[str],
-        typer.Argument(metavar="JOB", help="Ids, or beginnings that are unique.", autocompletion=job_ids),
-    ],
+    jobs: JobNames,
     *,
     undo: Annotated[bool, typer.Option("--undo", help="Let them be pruned again.")] = False,
     db: Db = None,

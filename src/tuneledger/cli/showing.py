@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from dataclasses import asdict
 from shutil import get_terminal_size
@@ -11,8 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import typer
 
 from tuneledger.cli.choosing import open_archive
-from tuneledger.cli.options import AsJson, Db, Schema, named_job
-from tuneledger.cli.reading import JobArgument
+from tuneledger.cli.options import AsJson, Db, JobName, Schema, named_job
 
 if TYPE_CHECKING:
     from tuneledger.models import Job
@@ -29,7 +27,7 @@ _POINTS: Final = 2 + 2 * _CURVE_WIDTH  # the ends, and the lowest and highest nu
 
 
 @app.command()
-def show(job: JobArgument, *, db: Db = None, schema: Schema = None, as_json: AsJson = False) -> None:
+def show(job: JobName, *, db: Db = None, schema: Schema = None, as_json: AsJson = False) -> None:
     """Show a job: its fields, states, metrics with their curves, events, and where it was archived from."""
     with open_archive(db, schema, note=not as_json) as archive, archive.read() as repository:
         job_id = named_job(repository, job)
@@ -56,16 +54,11 @@ def _notes(repository: CheckpointRepository, job: Job, count: int) -> list[Note]
 
 def _curve(repository: CheckpointRepository, job_id: str, metric: str) -> str:
     from tuneledger.cli.presenting import curve
-    from tuneledger.models import Placeholder
+    from tuneledger.pictures import numbers
 
-    series = repository.series([job_id], metric, points=_POINTS)[job_id]
-    numbers = {
-        step: value
-        for step, value in zip(series.steps, series.values, strict=True)
-        if value is not None and not isinstance(value, Placeholder) and math.isfinite(value)
-    }
+    steps, values = numbers(repository.series([job_id], metric, points=_POINTS)[job_id])
     roomy = not sys.stdout.isatty() or get_terminal_size().columns >= _ROOMY
-    return curve(list(numbers), list(numbers.values()), _CURVE_WIDTH if roomy else _CURVE_WIDTH // 2)
+    return curve(steps, values, _CURVE_WIDTH if roomy else _CURVE_WIDTH // 2)
 
 
 def _print_json(
@@ -174,9 +167,8 @@ def _print_text(
 
 
 def _fields(job: Job, count: int) -> list[tuple[str, str]]:
-    from tuneledger.cli.presenting import time
+    from tuneledger.cli.presenting import cost, time
 
-    cost = "" if job.cost is None else f"{job.cost:g} {job.cost_currency or ''}".rstrip()
     fields = (
         ("provider", job.provider),
         ("model", job.model),
@@ -185,7 +177,7 @@ def _fields(job: Job, count: int) -> list[tuple[str, str]]:
         ("finished (UTC)", time(job.finished_at)),
         ("fine-tuned model", job.fine_tuned_model),
         ("trained tokens", None if job.trained_tokens is None else f"{job.trained_tokens:,}"),
-        ("cost", cost),
+        ("cost", cost(job)),
         ("checkpoints", str(count)),
     )
     return [(title, value) for title, value in fields if value]
