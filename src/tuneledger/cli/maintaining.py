@@ -38,7 +38,7 @@ def verify(
     """Compute every digest anew and name the jobs and steps that are not as they were written."""
     from dataclasses import asdict
 
-    from tuneledger.cli.presenting import print_line, printing_json_list
+    from tuneledger.cli.presenting import counted, print_line, printing_json_list
 
     if repair:
         existing(location(db, schema, note=False))
@@ -60,7 +60,8 @@ def verify(
             if data:
                 _print_notes(archive)
     if count:
-        log.error("%d findings; content that is damaged comes back from a backup alone", count)
+        findings = counted(count, "finding")
+        log.error("%s; content that is damaged comes back from a backup alone", findings)
         raise typer.Exit(exit_codes.REFUSED)
     if not as_json:
         print_line("everything is as it was written")
@@ -97,7 +98,7 @@ def backup(
     schema: Schema = None,
 ) -> None:
     """Copy an SQLite archive into one file while others write, and verify the copy."""
-    from tuneledger.cli.presenting import print_line
+    from tuneledger.cli.presenting import counted, print_line
 
     with open_archive(db, schema) as archive:
-        print_line(f"{file}: {archive.backup(file)} jobs, verified")
+        print_line(f"{file}: {counted(archive.backup(file), 'job')}, verified")
