@@ -37,6 +37,22 @@ def test_import_contracts() -> None:
     run(BIN / "lint-imports", "--no-logo", "--no-cache", cwd=ROOT)
 
 
+def test_the_layers_are_drawn_as_they_are() -> None:
+    """CONTRIBUTING.md draws the layers that the imports are held to, and in its table every script."""
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    drawn = re.search(r"^```\n(__main__.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    assert drawn is not None
+    layers = next(
+        contract["layers"]
+        for contract in PROJECT["tool"]["importlinter"]["contracts"]
+        if contract["type"] == "layers"
+    )
+    # What a layer is for stands behind it, a wide gap away.
+    assert [re.split(r" {2,}", line)[0] for line in drawn[1].splitlines()] == layers
+    scripts = {file.name for file in (ROOT / "scripts").iterdir() if not file.name.startswith("_")}
+    assert set(re.findall(r"^\| `scripts/([\w-]+)", text, re.MULTILINE)) == scripts
+
+
 def test_every_package_is_listed() -> None:
     """pyproject.toml lists each folder of the two source trees that holds Python or data."""
     found = set()
