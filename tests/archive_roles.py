@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import psycopg
 import pytest
@@ -14,16 +15,16 @@ from tuneledger.engine import open_engine
 from tuneledger.engine.roles import ROLES, roles_sql
 
 
-@pytest.fixture
-def as_role(empty_postgres_url: str) -> Iterator[Callable[[str], str]]:
-    """Gives the URL of a migrated, empty archive for one of its roles.
+@contextmanager
+def archive_roles(database_url: str) -> Iterator[Callable[[str], str]]:
+    """Migrates an empty database, and gives the URL of the archive for one of its roles.
 
-    Roles belong to the whole server, so the schema and with it their names are the test's own.
+    Roles belong to the whole server, so the schema and with it their names are the caller's own.
     """
     name = f"shown_{os.urandom(4).hex()}"
-    with psycopg.connect(libpq_url(empty_postgres_url), autocommit=True) as administrator:
+    with psycopg.connect(libpq_url(database_url), autocommit=True) as administrator:
         administrator.execute(roles_sql(name).encode())
-        engine = open_engine(empty_postgres_url, schema=name)
+        engine = open_engine(database_url, schema=name)
         schema.upgrade(engine)
         engine.dispose()
         administrator.execute(roles_sql(name).encode())
@@ -32,7 +33,7 @@ def as_role(empty_postgres_url: str) -> Iterator[Callable[[str], str]]:
             administrator.execute(statement)
 
         def url_of(role: str) -> str:
-            url = make_url(empty_postgres_url).set(username=f"{name}_{role}", password=role)
+            url = make_url(database_url).set(username=f"{name}_{role}", password=role)
             return f"{url.render_as_string(hide_password=False)}?schema={name}"
 
         yield url_of
@@ -40,3 +41,10 @@ def as_role(empty_postgres_url: str) -> Iterator[Callable[[str], str]]:
             place = sql.Identifier(f"{name}_{role}")
             administrator.execute(sql.SQL("DROP OWNED BY {} CASCADE").format(place))
             administrator.execute(sql.SQL("DROP ROLE {}").format(place))
+
+
+@pytest.fixture
+def as_role(empty_postgres_url: str) -> Iterator[Callable[[str], str]]:
+    """The URL of a migrated, empty archive for one of its roles."""
+    with archive_roles(empty_postgres_url) as url_of:
+        yield url_of

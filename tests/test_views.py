@@ -322,6 +322,32 @@ def test_recipe_keeps_spikes_first_and_last(archive: Archive) -> None:
     assert spikes.items() <= found.items()
 
 
+def test_recipe_cuts_steps_as_the_repository_does(archive: Archive) -> None:
+    """The points are the same where the steps divide evenly into 250 ranges, and up to the highest step."""
+    highest = 2**63 - 1
+    for first in (0, highest - 2_500):
+        checkpoints = [checkpoint(first + step, loss=step * 7 % 13) for step in range(2_501)]
+        job_id = f"from-{first}"
+        archive.save(Job(job_id=job_id, provider="p", checkpoints=checkpoints))
+        found = rows(archive, RECIPE, job_id=job_id, metric="train_loss")
+        with archive.read() as repository:
+            series = repository.series([job_id], "train_loss", points=502)[job_id]
+        assert [step for *_, step, _, _ in found] == series.steps
+
+
+def test_recipe_takes_a_range_of_steps(archive: Archive) -> None:
+    """Steps asked for in the first WHERE are cut into ranges of their own; shares stay those of the whole."""
+    checkpoints = [checkpoint(step, loss=step % 97) for step in range(3_000)]
+    archive.save(Job(job_id="j", provider="p", checkpoints=checkpoints))
+    ranged = RECIPE.replace("IN (:metric)", "IN (:metric) AND step BETWEEN 1000 AND 2499", 1)
+    found = rows(archive, ranged, job_id="j", metric="train_loss")
+    with archive.read() as repository:
+        of_range = {"first_step": 1_000, "last_step": 2_499, "points": 502}
+        series = repository.series(["j"], "train_loss", **of_range)["j"]
+    assert [step for *_, step, _, _ in found] == series.steps
+    assert found[0][3] == 1_000 / 2_999
+
+
 # What a dashboard asks, and how far into the key of `metrics` or `checkpoints` the question reaches.
 ASKED = {
     "SELECT step, value FROM points WHERE job_id = 'j1' AND metric = 'loss' AND step BETWEEN 5 AND 9": (
