@@ -25,6 +25,11 @@ def running_checkpoint(number: int) -> CheckpointOut:
     return _checkpoint(number * 10, START + number, train_loss=2.0 / number)
 
 
+def checkpoint(step: int, **metrics: float | None) -> CheckpointOut:
+    """A checkpoint made a second a step after the start."""
+    return _checkpoint(step, START + step, **metrics)
+
+
 def _checkpoint(step: int, created_at: int, **metrics: float | None) -> CheckpointOut:
     return CheckpointOut.model_validate({"metrics": metrics, "step_number": step, "created_at": created_at})
 

@@ -44,6 +44,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
                 checkpoints=[shown_archive.running_checkpoint(1), shown_archive.running_checkpoint(2)],
             )
         )
+        archive.save(Job(job_id="eur", provider="p", model="gpt-4o-mini", cost=2.0, cost_currency="EUR"))
         with served("datasette", "--db", str(path), ready="/-/dashboards") as url:
             yield url
 
@@ -92,6 +93,13 @@ def test_every_dashboard_draws_its_charts(server: str, browser: Browser, name: s
     assert browser.complaints() == []
     assert browser.driver.title != "taken"
     assert len(browser.picture(f"datasette-{name}")) > 10_000
+
+
+@pytest.mark.xdist_group("browser")
+def test_costs_of_two_currencies_are_not_added_up(server: str) -> None:
+    """A bar is of one model and one currency."""
+    bars = rows(server, "archive", sql=DASHBOARDS["jobs"]["charts"]["cost"]["query"])
+    assert {"gpt-4o-mini, USD", "gpt-4o-mini, EUR"} <= {bar["model"] for bar in bars}
 
 
 @pytest.mark.xdist_group("browser")

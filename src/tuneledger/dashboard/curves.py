@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from tuneledger.pictures import numbers
 
@@ -12,6 +12,25 @@ if TYPE_CHECKING:
     from tuneledger.repository import Series
 
 __all__ = ["options", "smoothed"]
+
+# As many as jobs are commonly compared, each told from the others on white and on black.
+_COLORS: Final = [
+    "#4e79a7", "#f28e2b", "#59a14f", "#e15759", "#b07aa1", "#76b7b2", "#edc948", "#ff9da7", "#9c755f",
+    "#8f8f8f", "#1f9bde", "#c85200", "#8cd17d", "#d4145a", "#7a5fd0", "#17a589", "#b6992d", "#f781bf",
+    "#a65628", "#a0cbe8",
+]  # fmt: skip
+_GREY: Final = "#888"
+_AXIS: Final = {
+    "axisLabel": {"color": _GREY},
+    "nameTextStyle": {"color": _GREY},
+    "splitLine": {"lineStyle": {"color": _GREY, "opacity": 0.25}},
+}
+"""What is read as well on black as on white."""
+_NUMBER: Final = (
+    "value => value && (Math.abs(value) >= 1e6 || Math.abs(value) < 1e-4)"
+    " ? value.toExponential() : value.toLocaleString('en', {maximumSignificantDigits: 6})"
+)
+"""JavaScript that shortens what an axis shows."""
 
 
 def smoothed(values: Sequence[float], weight: float) -> list[float]:
@@ -35,10 +54,25 @@ def options(
     log: bool = False,
     relative: bool = False,
     goal: Literal["min", "max"] = "min",
+    title: str = "",
+    message: str = "",
 ) -> dict[str, Any]:
-    """Describe curves: a line each, its best step marked, and with smoothing the numbers pale behind it."""
+    """Describe curves: a line each, its best step marked, and with smoothing the numbers pale behind it.
+
+    The best of all has its number beside it, the others when pointed at: many would lie upon each other.
+    ``title`` names the values; ``message`` stands where there is nothing to draw.
+    """
     lines: list[dict[str, Any]] = []
     positive = True
+    better = min if goal == "min" else max
+    bests = [better(values) for _, values in map(numbers, curves.values()) if values]
+    if not bests:
+        told = {"color": _GREY, "fontSize": 16, "fontWeight": "normal"}
+        return {
+            "title": {"text": message, "left": "center", "top": "middle", "textStyle": told},
+            "series": [],
+        }
+    labelled: float | None = better(bests)
     for job_id, series in curves.items():
         steps, values = numbers(series)
         positive = positive and all(value > 0 for value in values)
@@ -50,32 +84,46 @@ def options(
             "showSymbol": len(steps) == 1,
             "emphasis": {"focus": "series"},
         }
-        line["data"] = list(zip(xs, smoothed(values, smoothing), strict=True))
+        line["data"] = _pairs(xs, smoothed(values, smoothing))
         if values:
-            best = values.index(min(values) if goal == "min" else max(values))
+            best = values.index(better(values))
             line["markPoint"] = {
                 "symbol": "circle",
                 "symbolSize": 9,
                 "label": {
-                    "show": True,
+                    "show": values[best] == labelled,
                     "position": "top",
+                    "align": "right" if 2 * xs[best] > xs[0] + xs[-1] else "left",
                     "formatter": f"{values[best]:.4g} @ {steps[best]}",
+                    "color": "#fff",
+                    "backgroundColor": "inherit",
+                    "padding": [3, 6],
+                    "borderRadius": 3,
                 },
+                "emphasis": {"label": {"show": True}},
                 "data": [{"coord": [xs[best], values[best]]}],
             }
+            if values[best] == labelled:
+                labelled = None  # one of equal ones
         if smoothing:
             faint = {"opacity": 0.25, "width": 1}
-            lines.append(
-                {**line, "data": list(zip(xs, values, strict=True)), "lineStyle": faint, "silent": True}
-            )
+            lines.append({**line, "data": _pairs(xs, values), "lineStyle": faint, "silent": True})
             lines[-1].pop("markPoint", None)
         lines.append(line)
     return {
         "animation": False,
+        "color": _COLORS,
         "tooltip": {"trigger": "axis", "order": "valueAsc", "confine": True},
-        "legend": {"type": "scroll", "bottom": 0, "data": list(curves)},
-        "grid": {"left": 60, "right": 60, "top": 30, "bottom": 84},
+        "legend": {
+            "type": "scroll",
+            "bottom": 0,
+            "data": list(curves),
+            "textStyle": {"color": _GREY, "width": 260, "overflow": "truncate"},
+            "tooltip": {"show": True},
+        },
+        "grid": {"left": 60, "right": 30, "top": 40, "bottom": 84},
         "xAxis": {
+            **_AXIS,
             "type": "value",
             "min": 0 if relative else "dataMin",
             "max": 1 if relative else "dataMax",
@@ -84,7 +132,21 @@ def options(
             "nameGap": 24,
         },
         # A logarithm needs numbers above 0.
-        "yAxis": {"type": "log" if log and positive else "value", "scale": True},
+        "yAxis": {
+            **_AXIS,
+            "type": "log" if log and positive else "value",
+            "scale": True,
+            "name": title,
+            "nameTextStyle": {"color": _GREY, "align": "left"},
+            "nameTruncate": {"maxWidth": 400},
+            "axisLabel": {"color": _GREY, ":formatter": _NUMBER},
+        },
         "dataZoom": [{"type": "inside"}, {"type": "slider", "bottom": 28, "height": 18}],
         "series": lines,
     }
+
+
+def _pairs(xs: Sequence[float], values: Sequence[float]) -> list[tuple[float, float]]:
+    """Put points together, of six digits, more than a picture shows: they go over the network."""
+    shares = [float(f"{x:.6g}") if type(x) is float else x for x in xs]
+    return list(zip(shares, [float(f"{value:.6g}") for value in values], strict=True))

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
+import math
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from tuneledger.errors import JobNotFound
 from tuneledger.models import CANONICAL_METRIC_NAMES
 from tuneledger.pictures import POINTS, numbers
 
@@ -17,10 +20,23 @@ if TYPE_CHECKING:
     from tuneledger.models import CheckpointOut
     from tuneledger.repository import JobSummary, Series
 
-__all__ = ["MOST_JOBS", "Choice", "Comparison", "checkpoints", "compared", "download", "jobs"]
+__all__ = [
+    "MOST_CURVES",
+    "MOST_JOBS",
+    "Choice",
+    "Comparison",
+    "checkpoints",
+    "compared",
+    "download",
+    "jobs",
+    "sorted_by",
+]
 
 MOST_JOBS: Final = 1_000
+MOST_CURVES: Final = 50
 _MOST_CHECKPOINTS: Final = 200
+_MOST_POINTS: Final = 10_000
+"""Of all curves together: what a browser draws at once without a pause."""
 
 
 @dataclass(slots=True)
@@ -37,6 +53,8 @@ class Choice:
 class Comparison:
     """The chosen jobs by the chosen metric."""
 
+    job_ids: list[str]
+    """Those of the chosen jobs that there are, `MOST_CURVES` at most."""
     metrics: list[str]
     """What the jobs report, by the names that these stand for."""
     metric: str | None
@@ -55,23 +73,33 @@ def jobs(archive: Archive) -> list[JobSummary]:
 def compared(archive: Archive, choice: Choice) -> Comparison:
     """Give the curves that were chosen, thinned out in SQL; jobs that are gone are left out."""
     with archive.read() as repository:
-        there = {job.job_id for job in repository.jobs(limit=MOST_JOBS).jobs}
-        ids = [job_id for job_id in choice.job_ids if job_id in there]
-        names = {name for job_id in ids for name in repository.metric_names(job_id)}
-        metrics = sorted({CANONICAL_METRIC_NAMES.get(name, name) for name in names})
+        names: dict[str, list[str]] = {}
+        for job_id in choice.job_ids[:MOST_CURVES]:
+            with suppress(JobNotFound):
+                names[job_id] = repository.metric_names(job_id)
+        ids = list(names)
+        metrics = sorted(
+            {CANONICAL_METRIC_NAMES.get(name, name) for found in names.values() for name in found}
+        )
         metric = choice.metric if choice.metric in metrics else next(iter(_preferred(metrics)), None)
+        points = min(POINTS, _MOST_POINTS // max(1, len(ids)))
         curves = (
             repository.series(
-                ids, metric, first_step=choice.first_step, last_step=choice.last_step, points=POINTS
+                ids, metric, first_step=choice.first_step, last_step=choice.last_step, points=points
             )
             if metric
             else {}
         )
-    return Comparison(metrics, metric, curves, [_summary(series) for series in curves.values()])
+    return Comparison(ids, metrics, metric, curves, [_summary(series) for series in curves.values()])
 
 
 def _preferred(metrics: Sequence[str]) -> list[str]:
     return sorted(metrics, key=lambda name: (name != "valid_loss", name != "train_loss", name))
+
+
+def sorted_by(column: str) -> str:
+    """Give the key of the number by which a column of texts is sorted; None, or no such key, comes first."""
+    return f"by {column}"
 
 
 def _summary(series: Series) -> dict[str, Any]:
@@ -79,14 +107,10 @@ def _summary(series: Series) -> dict[str, Any]:
     row: dict[str, Any] = {"job": series.job_id, "name": series.metric}
     if steps:
         low, high = min(values), max(values)
-        row |= {
-            "last": _shown(values[-1]),
-            "last_step": steps[-1],
-            "lowest": _shown(low),
-            "lowest_step": steps[values.index(low)],
-            "highest": _shown(high),
-            "highest_step": steps[values.index(high)],
-        }
+        row |= {"last_step": steps[-1], "lowest_step": steps[values.index(low)]}
+        row |= {"highest_step": steps[values.index(high)]}
+        for name, value in (("last", values[-1]), ("lowest", low), ("highest", high)):
+            row |= {name: _shown(value), sorted_by(name): value}
     return row
 
 
@@ -109,8 +133,15 @@ def checkpoints(archive: Archive, choice: Choice) -> tuple[list[str], list[dict[
 
 def _row(checkpoint: CheckpointOut) -> dict[str, Any]:
     values = checkpoint.metrics.named_values()
-    shown = {f"metric {name}": _shown(value) for name, value in values.items()}
-    return {"step": checkpoint.step_number, "time": checkpoint.created_at, **shown}
+    row: dict[str, Any] = {"step": checkpoint.step_number, "time": checkpoint.created_at}
+    for name, value in values.items():
+        row |= {f"metric {name}": _shown(value), sorted_by(f"metric {name}"): _number(value)}
+    return row
+
+
+def _number(value: object) -> float | None:
+    # JSON has no NaN.
+    return value if type(value) is float and math.isfinite(value) else None
 
 
 def _shown(value: object) -> str:
