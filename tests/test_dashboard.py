@@ -345,6 +345,7 @@ def test_dashboard_of_odd_jobs(sqlite_url: str, browser: Browser) -> None:
         for asked, told in (
             ("gone", "no such job: gone"),
             ("gone", "Choose jobs below"),
+            ("gone" + ",gone" * views.MOST_CURVES, f"at most {views.MOST_CURVES} jobs are compared"),
             ("bare", "These jobs have no metrics yet"),
             ("nan", "No step here has a number for train_loss"),
         ):

@@ -188,6 +188,50 @@ def test_any_numbers_can_be_drawn(
     assert all(line.isprintable() for line in plain)
 
 
+def test_one_point_is_seen_at_its_step() -> None:
+    """A whole character stands for it, and its step below it, once."""
+    drawn = list(drawing.chart({"a": ([5], [1.5])}, width=21))
+    assert "".join(drawn[:16]).count("\u28ff") == 1
+    assert drawn[16].split() == ["5"]
+    assert list(drawing.chart({"a": ([5], [1.5])}, width=21, relative=True))[16].split() == ["100%"]
+
+
+@pytest.mark.parametrize(("color", "count"), [(False, 2), (True, 7)])
+def test_letters_tell_curves_apart_where_colors_do_not(*, color: bool, count: int) -> None:
+    """Without colors, or with more curves than colors, each begins with its letter, also from one place."""
+    curves = {f"job-{n}": ([1, 9, 20], [1.0, 2.0 + n, 3.0 + n]) for n in range(count)}
+    *canvas, _ = drawn = list(drawing.chart({**curves, "none": ([], [])}, color=color, width=40))
+    for number in range(count):
+        letter = "abcdefg"[number]
+        assert any(letter in re.sub(r"\x1b\[\d*m", "", line).partition("┤")[2] for line in canvas[:16])
+        assert f"━{letter}" in drawn[17 + number]
+    assert drawn[-1].endswith("━━ none (no numbers)")
+    few = dict(list(curves.items())[: count - 1])
+    assert not any("━a" in line for line in drawing.chart(few, color=color))
+
+
+@pytest.mark.parametrize("kind", pictures.FORMATS)
+def test_a_picture_of_no_numbers_says_so(kind: str) -> None:
+    """Where nothing can be drawn, there is a picture all the same, that says it."""
+    series = {"n": Series("n", "loss", [1], [math.nan])}
+    for log in (False, True):
+        specification = pictures.specification(series, title="loss", log=log)
+        assert specification["layer"][-1]["mark"]["text"] == "no numbers"
+        assert len(pictures.rendered(specification, kind)) > 1_000
+
+
+def test_twenty_jobs_fit_a_picture() -> None:
+    """Each has a color of its own and its name below, and the picture is no wider; huge numbers are short."""
+    series = {f"job-{n:02}": Series(f"job-{n:02}", "loss", [1, 2], [1e19, 1.0]) for n in range(20)}
+    specification = pictures.specification(series, title="loss")
+    color = specification["layer"][0]["encoding"]["color"]
+    assert len(set(color["scale"]["range"])) == 20
+    root = ET.fromstring(pictures.rendered(specification, "svg"))  # noqa: S314 - our own picture
+    assert float(root.attrib["width"]) < 900
+    written = {text.text for text in root.iter("{http://www.w3.org/2000/svg}text")}
+    assert written >= set(series) | {"1e+19"}
+
+
 @pytest.mark.parametrize("value", [0.0, 1e300])
 def test_one_value_lies_in_the_middle(value: float) -> None:
     """A curve of one value is drawn half way up, also where adding 1 would change nothing."""

@@ -18,10 +18,24 @@ if TYPE_CHECKING:
 
     from tuneledger.repository import Series
 
-__all__ = ["FORMATS", "POINTS", "numbers", "rendered", "specification"]
+__all__ = ["COLORS", "FORMATS", "POINTS", "numbers", "rendered", "specification"]
 
 POINTS: Final = 1_000
 """What a curve is thinned out to: about as many as a picture has columns."""
+
+COLORS: Final = (
+    "#4e79a7", "#f28e2b", "#59a14f", "#e15759", "#b07aa1", "#76b7b2", "#edc948", "#ff9da7", "#9c755f",
+    "#8f8f8f", "#1f9bde", "#c85200", "#8cd17d", "#d4145a", "#7a5fd0", "#17a589", "#b6992d", "#f781bf",
+    "#a65628", "#a0cbe8",
+)  # fmt: skip
+"""As many as jobs are commonly compared, each told from the others on white and on black."""
+
+_WIDTH: Final = 800
+_LETTER: Final = 7
+_MARK: Final = 40
+"""Pixels of the picture, and of a letter and a mark in its legend."""
+
+_LONG_NUMBER: Final = 1e6
 
 FORMATS: Final = ("png", "svg", "html")
 
@@ -79,19 +93,27 @@ def specification(
         "scale": {"nice": False},
     }
     y = {"field": "value", "type": "quantitative", "title": None, "scale": _scale(points, log=log)}
+    if any(abs(point["value"]) >= _LONG_NUMBER for point in points):
+        y["axis"] = {"format": "~g"}
+    legend = {"labelLimit": _WIDTH // 2, "orient": "bottom", "symbolOpacity": 1}
+    legend["columns"] = max(1, _WIDTH // (_MARK + _LETTER * max(map(len, curves), default=0)))
+    names = list(curves)
     color = {
         "field": "job",
         "type": "nominal",
         "title": None,
-        "legend": {"labelLimit": 400, "orient": "bottom"},
+        # Also those without a number, which would be missed.
+        "scale": {"domain": names, "range": [COLORS[at % len(COLORS)] for at in range(len(names))]},
+        "legend": legend,
     }
     told = [{"field": name, "type": kind} for name, kind in (("job", "nominal"), ("step", "quantitative"))]
     tooltip = [*told, {"field": "value", "type": "quantitative", "format": ".6g"}]
     encoding = {"x": x, "y": y, "color": color, "tooltip": tooltip}
+    nothing = {"data": {"values": [{}]}, "mark": {"type": "text", "text": "no numbers", "fontSize": 16}}
     return {
         "$schema": "https://vega.github.io/schema/vega-lite/v5.json",
         "title": title,
-        "width": 800,
+        "width": _WIDTH,
         "height": 400,
         "background": "white",
         "layer": [
@@ -106,6 +128,7 @@ def specification(
                 "mark": {"type": "point", "filled": True, "size": 60},
                 "encoding": encoding,
             },
+            *([] if points else [nothing]),
         ],
     }
 
@@ -114,7 +137,7 @@ def _scale(points: Iterable[Mapping[str, Any]], *, log: bool) -> dict[str, Any]:
     if not log:
         return {"zero": False}
     positive = all(point["value"] > 0 for point in points)
-    return {"type": "log"} if positive else {"type": "symlog"}
+    return {"type": "log"} if positive else {"type": "symlog", "nice": False}
 
 
 def rendered(specification: Mapping[str, Any], kind: str) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+import string
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -32,17 +33,29 @@ def chart(
     """Draw curves over each other, the scales beside them and a line of legend each.
 
     ``log`` is taken where every value is above 0. Of curves that meet in a character the later has its color.
+    Where colors do not tell them apart, each begins with its letter, or has it where there is room.
     """
     import typer
 
     drawn = {name: points for name, points in curves.items() if points[0]}
+    letters = _letters(len(drawn)) if len(drawn) > (len(_COLORS) if color else 1) else ""
     if drawn:
         log = log and all(value > 0 for _, values in drawn.values() for value in values)
-        yield from _canvas(drawn, relative=relative, log=log, color=color, width=width or _terminal())
-    for number, name in enumerate(curves):
-        mark = typer.style("━━", fg=_COLORS[number % len(_COLORS)]) if color else "━━"
+        yield from _canvas(
+            drawn, relative=relative, log=log, color=color, width=width or _terminal(), letters=letters
+        )
+    numbers = {name: number for number, name in enumerate(drawn)}
+    for name in curves:
+        mark = f"━{letters[numbers[name]]}" if letters and name in drawn else "━━"
+        if color and name in drawn:
+            mark = typer.style(mark, fg=_COLORS[numbers[name] % len(_COLORS)])
         shown = name if name.isprintable() else "".join(c if c.isprintable() else "?" for c in name)
         yield f"{'':{_MARGIN}}{mark} {shown}" + ("" if name in drawn else " (no numbers)")
+
+
+def _letters(count: int) -> str:
+    """Give a letter each, again from the first where there are more."""
+    return "".join(string.ascii_letters[at % len(string.ascii_letters)] for at in range(count))
 
 
 def _terminal() -> int:
@@ -50,7 +63,7 @@ def _terminal() -> int:
 
 
 def _canvas(
-    curves: Mapping[str, Points], *, relative: bool, log: bool, color: bool, width: int
+    curves: Mapping[str, Points], *, relative: bool, log: bool, color: bool, width: int, letters: str
 ) -> Iterator[str]:
     import typer
 
@@ -61,29 +74,41 @@ def _canvas(
         )
         for name, (steps, values) in curves.items()
     }
-    left, right = _ends([x for xs, _ in placed.values() for x in xs])
+    every_x = [x for xs, _ in placed.values() for x in xs]
+    left, right = _ends(every_x)
     low, high = _ends([y for _, ys in placed.values() for y in ys])
     dots = [[0] * width for _ in range(_HEIGHT)]
     owner = [[0] * width for _ in range(_HEIGHT)]
+    written: dict[tuple[int, int], str] = {}
     for number, (xs, ys) in enumerate(placed.values()):
         columns = [round((x - left) / (right - left) * (width * 2 - 1)) for x in xs]
         rows = [round((high / 2 - y / 2) / (high / 2 - low / 2) * (_HEIGHT * 4 - 1)) for y in ys]
         for column, row in _joined(columns, rows):
             dots[row // 4][column // 2] |= _DOTS[column % 2][row % 4]
             owner[row // 4][column // 2] = number
+        places = [(row // 4, column // 2) for column, row in zip(columns, rows, strict=True)]
+        if letters:
+            free = next((place for place in places if place not in written), places[0])
+            written[free] = letters[number]
+        elif len(xs) == 1:
+            dots[places[0][0]][places[0][1]] = 0xFF  # one dot would not be seen
     for at, line in enumerate(dots):
         share = at / (_HEIGHT - 1)
         value = high * (1 - share) + low * share
         label = f"{math.exp(value) if log else value:.4g}" if at % 5 == 0 else ""
+        characters = [written.get((at, column), chr(_BLANK | bits)) for column, bits in enumerate(line)]
         cells = [
-            typer.style(chr(_BLANK | bits), fg=_COLORS[owner[at][column] % len(_COLORS)])
-            if color and bits
-            else chr(_BLANK | bits)
-            for column, bits in enumerate(line)
+            typer.style(character, fg=_COLORS[owner[at][column] % len(_COLORS)])
+            if color and line[column]
+            else character
+            for column, character in enumerate(characters)
         ]
         yield f"{label:>{_MARGIN - 2}} ┤{''.join(cells)}"
-    first, last = (f"{left:.0%}", f"{right:.0%}") if relative else (f"{left:.0f}", f"{right:.0f}")
-    yield f"{'':{_MARGIN}}{first}{last:>{max(1, width - len(first))}}"
+    first, last = (f"{x:.0%}" if relative else f"{x:.0f}" for x in (min(every_x), max(every_x)))
+    if min(every_x) == max(every_x):
+        yield f"{'':{_MARGIN}}{first:^{width}}"
+    else:
+        yield f"{'':{_MARGIN}}{first}{last:>{max(1, width - len(first))}}"
 
 
 def _ends(numbers: list[float]) -> tuple[float, float]:

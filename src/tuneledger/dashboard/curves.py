@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from tuneledger.pictures import numbers
+from tuneledger.pictures import COLORS, numbers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -13,12 +13,6 @@ if TYPE_CHECKING:
 
 __all__ = ["options", "smoothed"]
 
-# As many as jobs are commonly compared, each told from the others on white and on black.
-_COLORS: Final = [
-    "#4e79a7", "#f28e2b", "#59a14f", "#e15759", "#b07aa1", "#76b7b2", "#edc948", "#ff9da7", "#9c755f",
-    "#8f8f8f", "#1f9bde", "#c85200", "#8cd17d", "#d4145a", "#7a5fd0", "#17a589", "#b6992d", "#f781bf",
-    "#a65628", "#a0cbe8",
-]  # fmt: skip
 _GREY: Final = "#888"
 _AXIS: Final = {
     "axisLabel": {"color": _GREY},
@@ -112,7 +106,7 @@ def options(
         lines.append(line)
     return {
         "animation": False,
-        "color": _COLORS,
+        "color": COLORS,
         "tooltip": {"trigger": "axis", "order": "valueAsc", "confine": True},
         "legend": {
             "type": "scroll",
