@@ -381,6 +381,15 @@ def test_a_number_is_taken_when_it_is_typed(sqlite_url: str, browser: Browser) -
         page.wait("best", "5432")
         assert browser.driver.execute_script("return seen.size") == 1
 
+        page.open(
+            shown_archive.LONG
+        )  # a bound beyond the end changes nothing, and the next is taken all the same
+        for label, step in (("to step", "9999"), ("from step", "5000")):
+            browser.driver.find_element(By.XPATH, f"//*[@aria-label='{label}']").send_keys(step)
+        browser.wait(
+            f"!document.querySelector('[data-part=best] tbody').innerText.includes('{shown_archive.SPIKE}')"
+        )
+
 
 @pytest.mark.xdist_group("browser")
 def test_dashboard_of_an_empty_archive(sqlite_url: str, browser: Browser) -> None:
