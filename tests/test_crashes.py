@@ -49,9 +49,7 @@ def write_until_killed(url: str, log: str, name: str) -> None:
 def check(archive: Archive, name: str, lines: list[str]) -> None:
     """What was acknowledged is there, and whatever is there is whole."""
     with archive.read() as repository:
-        stored = {
-            job.job_id for job in repository.jobs(limit=10_000).jobs if job.job_id.startswith(f"{name}-")
-        }
+        stored = {job_id for job_id in repository.job_ids() if job_id.startswith(f"{name}-")}
         acknowledged = {line.split()[1] for line in lines if line.startswith("saved ")}
         appended = {line.split()[1] for line in lines if line.startswith("appended ")}
         assert acknowledged <= stored
