@@ -171,7 +171,8 @@ def _message(error: BaseException) -> str:
             message = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
         case _:
             message = f"internal error ({type(error).__name__}); report what `tuneledger --debug …` shows"
-    return message
+    # A file's name and what somebody typed are quoted whole by the operating system and by typer.
+    return message and str(TuneledgerError(message))
 
 
 class _Handler(logging.Handler):

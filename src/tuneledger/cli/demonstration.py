@@ -52,11 +52,13 @@ def demo(*, db: Db = None) -> None:
     """Archive a bundled example and ask it things, each step with the command that does it."""
     from tuneledger import cli
     from tuneledger.cli.presenting import print_line
+    from tuneledger.engine import locate
 
     folder = Path(tempfile.mkdtemp(prefix="tuneledger-demo-"))
     location = db or str(folder / "demo.db")
+    shown = str(locate(location))  # without its password
     with resources.as_file(resources.files("tuneledger.examples")) as examples:
-        print_line(f"$ export {DATABASE_VARIABLE}={shlex.quote(location)}")
+        print_line(f"$ export {DATABASE_VARIABLE}={shlex.quote(shown)}")
         before = os.environ.get(DATABASE_VARIABLE)
         os.environ[DATABASE_VARIABLE] = location
         try:
@@ -76,4 +78,4 @@ def demo(*, db: Db = None) -> None:
             os.environ.pop(DATABASE_VARIABLE)
             if before is not None:
                 os.environ[DATABASE_VARIABLE] = before
-    print_line(f"\n# All of it stays in {location} (remove {folder} when you are done).")
+    print_line(f"\n# All of it stays in {shown} (remove {folder} when you are done).")
