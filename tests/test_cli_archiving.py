@@ -173,6 +173,9 @@ def test_too_large_an_input(sqlite_url: str, command: Run) -> None:
     assert refused.code == exit_codes.REFUSED
     assert "--max-bytes raises the limit" in refused.err
     assert command("archive", CLASSIFIER, "--max-bytes", size, "--db", sqlite_url).code == 0
+    refused = command("archive", CLASSIFIER, "--max-values", 20, "--db", sqlite_url)
+    assert refused.code == exit_codes.REFUSED
+    assert "--max-values raises the limit" in refused.err
 
 
 def test_a_database_that_fails_ends_it(sqlite_url: str, command: Run, tmp_path: Path) -> None:

@@ -163,6 +163,32 @@ def own_server() -> Iterator[tuple[PostgresServer, str]]:
         server.close()
 
 
+def test_restart_between_two_statements(own_server: tuple[PostgresServer, str]) -> None:
+    """A transaction of one's own that a restart cuts in two is told as lost and leaves nothing."""
+    server, url = own_server
+
+    def restart() -> None:
+        server.stop()
+        server.start()
+
+    with Archive(url) as archive:
+        archive.save(some_job("before"))
+        with pytest.raises(DatabaseUnavailable), archive.write() as repository:  # noqa: PT012 - cut in its middle
+            repository.save(some_job("first half"))
+            restart()
+            repository.save(some_job("second half"))
+        with pytest.raises(DatabaseUnavailable), archive.read() as repository:  # noqa: PT012 - the same
+            assert repository.job_ids() == ["before"]
+            restart()
+            repository.job("before")
+        with archive.write() as repository:
+            repository.save(some_job("first half"))
+            repository.save(some_job("second half"))
+        with archive.read() as repository:
+            assert repository.job_ids() == ["before", "first half", "second half"]
+        assert list(archive.verify()) == []
+
+
 @pytest.mark.parametrize("moment", ["before the insert", "in the answer to COMMIT"])
 def test_restarted_server(own_server: tuple[PostgresServer, str], moment: str) -> None:
     """A server that is restarted in the middle of a save costs that save a try, and nothing else."""

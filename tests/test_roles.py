@@ -112,32 +112,67 @@ def test_each_role_does_its_work(tenants: tuple[Tenant, Tenant]) -> None:
     with tenant.connected("view") as connection:
         for view in VIEWS:
             connection.execute(f"SELECT * FROM {tenant.name}.{view}")
+        assert connection.execute("SHOW jit").fetchone() == ("off",)  # which would take longer than the views
 
 
 def test_no_role_does_more(tenants: tuple[Tenant, Tenant]) -> None:
-    """Nobody but migrate changes the schema, read and view write nothing, view reads no table."""
+    """Migrate alone changes the schema, read and view write nothing, view reads no table, none leaves it."""
     tenant, _ = tenants
-    tables = [f"{tenant.name}.{name}" for name in (*Base.metadata.tables, "tuneledger_version")]
+    version = f"{tenant.name}.tuneledger_version"
+    columns = {f"{tenant.name}.{table}": next(iter(of.c)).name for table, of in Base.metadata.tables.items()}
+    columns[version] = "version_num"
     views = [f"{tenant.name}.{name}" for name in VIEWS]
-    forbidden = {
-        "write": [f"DROP TABLE {table}" for table in tables]
-        + [f"TRUNCATE {table}" for table in tables]
-        + [f"ALTER TABLE {table} ADD COLUMN x int" for table in tables]
-        + [f"DELETE FROM {tenant.name}.tuneledger_version"],
-        "read": [f"DELETE FROM {table}" for table in tables]
-        + [f"SELECT * FROM {table} FOR UPDATE" for table in tables],
-        "view": [f"SELECT * FROM {table}" for table in tables] + [f"DELETE FROM {view}" for view in views],
-    }
-    everyone = [
+
+    def changes(*relations: str) -> list[str]:
+        return [
+            statement
+            for relation in relations
+            for statement in (
+                f"INSERT INTO {relation} DEFAULT VALUES",
+                f"UPDATE {relation} SET {columns.get(relation, 'job_id')} = NULL",
+                f"DELETE FROM {relation}",
+            )
+        ]
+
+    owning = [
+        statement
+        for table in columns
+        for statement in (
+            f"DROP TABLE {table}",
+            f"TRUNCATE {table}",
+            f"ALTER TABLE {table} ADD COLUMN x int",
+            f"CREATE INDEX ON {table} ({columns[table]})",
+            f"CREATE RULE x AS ON INSERT TO {table} DO INSTEAD NOTHING",
+            f"ALTER TABLE {table} DISABLE TRIGGER ALL",
+        )
+    ]
+    owning += [
+        *(f"DROP VIEW {view}" for view in views),
+        f"SELECT setval(pg_get_serial_sequence('{tenant.name}.jobs', 'job_key'), 1)",
         f"CREATE TABLE {tenant.name}.x (x int)",
         f"CREATE VIEW {tenant.name}.x AS SELECT 1",
         f"CREATE FUNCTION {tenant.name}.x() RETURNS int LANGUAGE sql AS 'SELECT 1'",
         f"DROP SCHEMA {tenant.name}",
         f"GRANT USAGE ON SCHEMA {tenant.name} TO PUBLIC",
+        f"SET ROLE {tenant.name}_migrate",
+    ]
+    reading = [*owning, *changes(*columns)]
+    forbidden: dict[str, list[str]] = {
+        "migrate": [],
+        "write": [*owning, *changes(version)],
+        "read": [*reading, *(f"SELECT * FROM {table} FOR UPDATE" for table in columns)],
+        "view": [*reading, *changes(*views), *(f"SELECT * FROM {table}" for table in columns)],
+    }
+    everyone = [
         "CREATE ROLE x",
         "CREATE SCHEMA x",
-        f"SET ROLE {tenant.name}_migrate",
+        "CREATE DATABASE x",
+        f"ALTER ROLE {tenant.name}_read SUPERUSER",
+        "SET ROLE postgres",
+        "SET session_replication_role = replica",
+        "ALTER SYSTEM SET fsync = off",
         "COPY (SELECT 1) TO PROGRAM 'true'",
+        "SELECT pg_read_file('PG_VERSION')",
     ]
     for role, statements in forbidden.items():
         with tenant.connected(role) as connection:
@@ -177,20 +212,23 @@ def test_rights_given_meanwhile_are_taken_back(
     test_tenants_are_apart(tenants[::-1], "read")  # nothing is left to PUBLIC
 
 
-@pytest.mark.parametrize("role", ["write", "read", "view"])
+@pytest.mark.parametrize("role", ROLES)
 def test_tenants_are_apart(tenants: tuple[Tenant, Tenant], role: str) -> None:
     """Whatever somebody of one tenant SETs, nothing of the other is seen."""
     mine, other = tenants
     settings = [
         f"SET search_path TO {other.name}",
-        f"SET ROLE {other.name}_{role}",
-        f"SET SESSION AUTHORIZATION {other.name}_{role}",
+        *(f"SET ROLE {other.name}_{theirs}" for theirs in ROLES),
+        *(f"SET SESSION AUTHORIZATION {other.name}_{theirs}" for theirs in ROLES),
         "SET row_security = off",
         f"SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY; SET application_name = '{other.name}'",
         f"SELECT set_config('search_path', '{other.name}', false)",
         f"SET tuneledger.tenant = '{other.name}'",
     ]
+    with psycopg.connect(libpq_url(mine.url), autocommit=True) as administrator:
+        administrator.execute("ANALYZE")  # which writes values of every column down
     with mine.connected(role) as connection:
+        connection.execute("SET client_min_messages = error")
         right = connection.execute("SELECT has_schema_privilege(%s, 'USAGE')", [other.name]).fetchone()
         assert right == (False,)
         for setting in settings:
@@ -199,6 +237,9 @@ def test_tenants_are_apart(tenants: tuple[Tenant, Tenant], role: str) -> None:
                 assert refused(connection, f"SELECT * FROM {other.name}.{relation}"), (setting, relation)
                 with pytest.raises((errors.InsufficientPrivilege, errors.UndefinedTable)):
                     connection.execute(f"SELECT * FROM {relation}")
+            stolen = connection.execute("SELECT * FROM pg_stats WHERE schemaname = %s", [other.name])
+            assert stolen.fetchall() == []
+            assert refused(connection, "SELECT * FROM pg_statistic")
     with pytest.raises(PermissionDenied), Archive(mine.as_role(role), schema=other.name) as archive:
         archive.verify()
 
