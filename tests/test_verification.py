@@ -12,9 +12,10 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from jobs_for_tests import some_job
-from tuneledger import Archive, Job
+from tuneledger import Archive, Input, Job
 from tuneledger.errors import DatabaseDamaged, DatabaseError, SchemaError
 from tuneledger.repository import Finding, Problem
+from tuneledger.tables import Base
 
 CHANGED, MISSING, ORPHANED, SUMMARY = Problem.CHANGED, Problem.MISSING, Problem.ORPHANED, Problem.SUMMARY
 UNREADABLE = Problem.UNREADABLE
@@ -237,14 +238,16 @@ def test_a_changed_schema_is_told(sqlite_url: str) -> None:
 def test_rows_without_a_job(database_url: str) -> None:
     """Rows whose job is gone are told table by table, and a canonical name that is none."""
     with Archive(database_url) as archive:
-        archive.save(job_of("gone"))
+        archive.save(job_of("gone"), inputs=[Input("x.json", "test", 1, "aa")])
+        with archive.write() as repository:
+            repository.label("gone", add=["pinned"])
         archive.save(job_of("stays"))
         execute(archive, "DELETE FROM jobs WHERE job_id = 'gone'")
         execute(archive, "UPDATE metric_names SET canonical = 'x' WHERE name = 'train_loss'")
         findings = list(archive.verify())
         assert all(found.job_id is None for found in findings)
         orphans = {found.detail.split()[0] for found in findings if found.problem is ORPHANED}
-        assert orphans == {"job_digests", "job_states", "checkpoints", "job_metrics", "metrics", "events"}
+        assert orphans == set(Base.metadata.tables) - {"jobs", "metric_names"}
         assert [found.problem for found in findings if found.problem is not ORPHANED] == [CHANGED]
 
 

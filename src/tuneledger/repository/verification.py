@@ -28,11 +28,11 @@ from tuneledger.mapping import (
 )
 from tuneledger.models import CANONICAL_METRIC_NAMES
 from tuneledger.repository.changing import EMPTY_SERIES, SET_DIGEST, JobChanging
+from tuneledger.repository.copying import TABLES_OF_A_JOB
 from tuneledger.tables import (
     SUMMARY_COLUMNS,
     CheckpointRow,
     EventRow,
-    InputRow,
     JobDigestRow,
     JobMetricRow,
     JobRow,
@@ -43,6 +43,8 @@ from tuneledger.tables import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+
+    from sqlalchemy import Table
 
     from tuneledger.mapping import EventValues
 
@@ -127,15 +129,6 @@ _CHECKPOINTS = (
 _SUMMARIES = select(
     JobMetricRow.name_id, *(JobMetricRow.__table__.c[name] for name in SUMMARY_COLUMNS)
 ).where(JobMetricRow.job_key == bindparam("job_key"))
-_OF_JOBS = (
-    JobDigestRow,
-    JobStateRow,
-    CheckpointRow,
-    JobMetricRow,
-    MetricRow,
-    EventRow,
-    InputRow,
-)
 
 
 @dataclass(slots=True)
@@ -217,18 +210,16 @@ class Verification(JobChanging):
             if canonical != CANONICAL_METRIC_NAMES.get(name, name):
                 told = f"metric_names says that {shortened(name)!r} stands for {shortened(canonical)!r}"
                 yield Finding(Problem.CHANGED, told)
-        for row_class in _OF_JOBS:
-            yield from self._without_job(row_class)
+        for table in TABLES_OF_A_JOB.values():
+            yield from self._without_job(table)
 
-    def _without_job(self, row_class: Any) -> Iterator[Finding]:
-        statement = select(row_class.job_key).where(~exists().where(JobRow.job_key == row_class.job_key))
+    def _without_job(self, table: Table) -> Iterator[Finding]:
+        statement = select(table.c.job_key).where(~exists().where(JobRow.job_key == table.c.job_key))
         keys, error = self._tried(lambda: self._execute(statement.distinct()).scalars().all())
         if error:
-            yield Finding(Problem.UNREADABLE, f"{row_class.__tablename__}: {error}")
+            yield Finding(Problem.UNREADABLE, f"{table.name}: {error}")
         for job_key in keys or ():
-            yield Finding(
-                Problem.ORPHANED, f"{row_class.__tablename__} has rows of job_key {job_key}, which is no job"
-            )
+            yield Finding(Problem.ORPHANED, f"{table.name} has rows of job_key {job_key}, which is no job")
 
     def verify_job(self, job_key: int) -> Iterator[Finding]:
         """Compute a job's digests, list of series and summaries anew; tell what differs."""
