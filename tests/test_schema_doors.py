@@ -15,7 +15,7 @@ from sqlalchemy.pool import StaticPool
 
 import postgres_server
 from schema_archives import catalog_of, contents, load, opened, revision_of
-from tuneledger import schema
+from tuneledger import Archive, cli, schema
 from tuneledger.errors import (
     DataLoss,
     InvalidArgument,
@@ -302,6 +302,34 @@ def test_a_stamp_that_is_true_mends_the_version(empty_database_url: str, written
         assert schema.drift(engine) == []
         command.stamp(configured(engine), "0002")
         assert schema.upgrade(engine) == schema.head()
+
+
+@pytest.mark.parametrize("lost", ["DROP TABLE {}", "DELETE FROM {}"], ids=["table", "row"])
+def test_a_lost_version_is_stamped(
+    empty_database_url: str, lost: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where the version alone is lost, `db check` says so and a stamp of what is there writes it anew."""
+    prefix = "" if empty_database_url.startswith("sqlite") else "tuneledger."
+    with opened(empty_database_url) as engine:
+        schema.upgrade(engine)
+        before = contents(engine)
+        with engine.begin() as connection:
+            connection.execute(text(lost.format(f"{prefix}tuneledger_version")))
+        assert cli.run(["db", "check", "--db", empty_database_url]) == cli.exit_codes.SCHEMA
+        said = capsys.readouterr()
+        missing = ["table tuneledger_version is missing"] if lost.startswith("DROP") else []
+        assert said.out.splitlines() == missing
+        assert "`alembic stamp head` writes it anew" in said.err
+        for refused in (command.upgrade, command.downgrade):
+            with pytest.raises(SchemaBroken, match="nothing says of which revision"):
+                refused(configured(engine), "0001")
+        with pytest.raises(InvalidArgument, match=r"cannot be stamped 0002: "):
+            command.stamp(configured(engine), "0002")
+        command.stamp(configured(engine), "head")
+        assert contents(engine) == before
+        assert schema.drift(engine) == []
+    with Archive(empty_database_url) as archive, archive.read() as repository:
+        assert repository.count_jobs() == 0
 
 
 def test_the_alembic_command_tells_the_state_too(empty_database_url: str) -> None:

@@ -9,7 +9,8 @@ from tuneledger.engine import open_engine, translated
 from tuneledger.schema.catalog import Catalog, postgresql_catalog, sqlite_catalog
 from tuneledger.schema.guarding import guarded
 from tuneledger.schema.migrating import run_command
-from tuneledger.schema.state import schema_name, status
+from tuneledger.schema.revisions import head
+from tuneledger.schema.state import State, schema_name, status
 from tuneledger.tables import Base
 
 if TYPE_CHECKING:
@@ -25,10 +26,12 @@ def drift(engine: Engine) -> list[str]:
 
     Nothing is changed: PostgreSQL makes the tables to compare with as temporary ones, in a transaction
     that is rolled back; the role needs TEMPORARY on the database, which everybody has unless it was
-    taken away. A schema without a revision is compared with no tables at all.
+    taken away. A schema without a revision is compared with no tables at all, unless it has all of ours:
+    then with the newest.
     """
     with translated(), engine.connect() as connection:
-        revision = status(connection).revision
+        said = status(connection)
+        revision = head() if said.state is State.BROKEN and said.revision is None else said.revision
         found = catalog(connection)
     return differences(found, reference(engine, revision) if revision else {})
 

@@ -57,7 +57,8 @@ def run_environment(context: Any, *, url: str | None = None) -> None:
         )
         migration = context.get_context()
         if not migration.opts.get("dont_mutate"):  # as it is for `alembic current`, which only looks
-            _make_ready(connection)
+            # Alembic's own function of that command: what has lost its version alone, a stamp may mend.
+            _make_ready(connection, stamps=migration._migrations_fn.__name__ == "do_stamp")  # noqa: SLF001 - told nowhere else
             _look_at_steps(migration, arguments)
         with context.begin_transaction():
             context.run_migrations()
@@ -103,11 +104,12 @@ def _declared(connection: Connection) -> MetaData:
     return declared
 
 
-def _make_ready(connection: Connection) -> None:
+def _make_ready(connection: Connection, *, stamps: bool) -> None:
     """Refuse what no migration mends, and make the PostgreSQL schema where there is none."""
     found = status(connection)
     error = found.error(place_of(connection.engine))
-    if error and found.state not in {State.EMPTY, State.BEHIND}:
+    is_unversioned = found.state is State.BROKEN and found.revision is None
+    if error and found.state not in {State.EMPTY, State.BEHIND} and not (stamps and is_unversioned):
         raise error
     if connection.dialect.name != "postgresql":
         return

@@ -74,9 +74,13 @@ class Status:
                 f"{place} belongs to another application{detail}; choose another file, "
                 f"or another schema with `--schema`"
             )
+        if self.revision is None:
+            told = f"holds an archive's tables, and nothing says of which revision they are{detail}"
+            stamp = "; where the version alone is lost, `alembic stamp head` writes it anew"
+        else:
+            told, stamp = f"is not what revision {self.revision} looks like{detail}", ""
         return SchemaBroken(
-            f"{place} is not what revision {self.revision or 'none'} looks like{detail}; "
-            f"run `tuneledger db check` to see what differs, then restore a backup"
+            f"{place} {told}; run `tuneledger db check` to see what differs, then restore a backup{stamp}"
         )
 
 
