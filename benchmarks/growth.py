@@ -116,6 +116,8 @@ def main() -> None:
     command("copy", one, url)
     command("copy", url, back, "--no-prove")
     command("export", "--all", "--format", "parquet", "--output", folder, "--db", url)
+    size = sum(file.stat().st_size for file in Path(folder).iterdir()) / _MEBIBYTE
+    print(f"Parquet: {size:.1f} MiB")
     command("archive", folder, "--db", again)
     print(f"digests equal: {digests_of(one) == digests_of(url) == digests_of(back) == digests_of(again)}")
     for place in (url, back):

@@ -43,6 +43,11 @@ def shown_bytes(count: float) -> str:
     return f"{count:.3g} PB"
 
 
+def shown_hours(seconds: float) -> str:
+    """Give hours by three digits."""
+    return f"{float(f'{seconds / 3600:.3g}'):,g}"
+
+
 def sizes(given: argparse.Namespace) -> None:
     """Print disk and hours for each number of values."""
     titles = (
@@ -65,8 +70,8 @@ def sizes(given: argparse.Namespace) -> None:
             shown_bytes(checkpoints * given.sqlite_bytes),
             shown_bytes(stored),
             shown_bytes(checkpoints * given.parquet_bytes),
-            f"{checkpoints / given.sqlite_rate / 3600:.3g}",
-            f"{checkpoints / given.postgresql_rate / 3600:.3g}",
+            shown_hours(checkpoints / given.sqlite_rate),
+            shown_hours(checkpoints / given.postgresql_rate),
             str(nodes),
             str(1 if nodes == 1 else max(32, nodes * given.shards_a_node)),
         )

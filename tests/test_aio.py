@@ -1,19 +1,23 @@
 import asyncio
 import importlib.util
 import json
+import math
 import sqlite3
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 import psycopg
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import event, make_url
 
+from faulty_network import FaultyNetwork
 from postgres_server import libpq_url
-from tuneledger import Archive, CheckpointRepository
+from tuneledger import Archive, CheckpointOut, CheckpointRepository
 from tuneledger.aio import AsyncArchive
 from tuneledger.errors import DatabaseBusy, DatabaseReadOnly, DriverMissing, JobNotFound
 from tuneledger.testing import checkpoint, checkpoints, job
@@ -195,21 +199,59 @@ except DriverMissing as error:
     assert "tuneledger[async]" in ended.stdout
 
 
-def test_fastapi_example(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The example of the docs serves a step range and streams a whole job."""
-    given = [checkpoint(step) for step in range(1_500)]
-    with Archive(database_url) as archive:
-        archive.save(job("run 1", checkpoints=given))
-    monkeypatch.setenv("TUNELEDGER_DATABASE_URL", database_url)
+def example(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The example of the docs, as a module."""
     found = importlib.util.spec_from_file_location("serve_checkpoints", EXAMPLE)
     assert found
     assert found.loader
-    example = importlib.util.module_from_spec(found)
-    monkeypatch.setitem(sys.modules, "serve_checkpoints", example)
-    found.loader.exec_module(example)
-    with TestClient(example.app) as client:
+    module = importlib.util.module_from_spec(found)
+    monkeypatch.setitem(sys.modules, "serve_checkpoints", module)
+    found.loader.exec_module(module)
+    return module
+
+
+def test_fastapi_example(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The example of the docs serves pages of a step range and streams a whole job, each as it came."""
+    given = [checkpoint(step) for step in range(1_500)]
+    odd = [checkpoint(1, {"train_loss": 0.5}), checkpoint(2, {"train_loss": math.nan, "x": None, "y": -0.0})]
+    with Archive(database_url) as archive:
+        archive.save(job("run 1", checkpoints=given))
+        archive.save(job("odd", checkpoints=odd))
+    monkeypatch.setenv("TUNELEDGER_DATABASE_URL", database_url)
+    with TestClient(example(monkeypatch).app) as client:
         answer = client.get("/jobs/run 1/checkpoints", params={"first_step": 10, "last_step": 12})
         assert [one["step_number"] for one in answer.json()] == [10, 11, 12]
-        assert client.get("/jobs/nobody/checkpoints").status_code == 404
         lines = client.get("/jobs/run 1/checkpoints.jsonl").text.splitlines()
         assert [json.loads(line)["step_number"] for line in lines] == list(range(1_500))
+        page = client.get("/jobs/run 1/checkpoints").json()
+        assert len(page) == 1_000
+        following = client.get("/jobs/run 1/checkpoints", params={"first_step": page[-1]["step_number"] + 1})
+        assert [one["step_number"] for one in page + following.json()] == list(range(1_500))
+        whole = client.get("/jobs/odd/checkpoints").json()
+        lines = client.get("/jobs/odd/checkpoints.jsonl").text.splitlines()
+        for came in (whole, [json.loads(line) for line in lines]):
+            assert [CheckpointOut.model_validate(one) for one in came] == odd
+        for route in ("checkpoints", "checkpoints.jsonl"):
+            for job_id, status in (("nobody", 404), ("no\0text", 422)):
+                answer = client.get(f"/jobs/{quote(job_id)}/{route}")
+                assert (answer.status_code, job_id[:2] in answer.json()["detail"]) == (status, True)
+        assert client.get("/jobs/run 1/checkpoints", params={"limit": 10_001}).status_code == 422
+
+
+def test_fastapi_example_without_its_database(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the database is away the answer is to come again; then all goes on."""
+    with Archive(postgres_url) as archive:
+        archive.save(job("run", checkpoints=[checkpoint(1)]))
+    network = FaultyNetwork(make_url(postgres_url).port or 5432)
+    try:
+        url = make_url(postgres_url).set(port=network.port)
+        monkeypatch.setenv("TUNELEDGER_DATABASE_URL", url.render_as_string(hide_password=False))
+        with TestClient(example(monkeypatch).app) as client:
+            for route in ("checkpoints", "checkpoints.jsonl"):
+                assert client.get(f"/jobs/run/{route}").status_code == 200
+                network.refuse()
+                answer = client.get(f"/jobs/run/{route}")
+                assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
+                network.accept()
+    finally:
+        network.close()

@@ -269,7 +269,8 @@ def test_value_of_no_series_is_damage(source: Archive, tmp_path: Path) -> None:
         copy_jobs(source, there)
 
 
-def test_killed_copy_goes_on(source: Archive, database_url: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("back", [False, True], ids=["to PostgreSQL", "back to SQLite"])
+def test_killed_copy_goes_on(source: Archive, postgres_url: str, tmp_path: Path, back: bool) -> None:  # noqa: FBT001 - a parameter
     """Killed at any moment, it leaves whole jobs alone, and ends where it would have ended."""
     for number in range(150):
         source.save(job(f"more-{number:03}", checkpoints=checkpoints(40)))
@@ -278,10 +279,15 @@ def test_killed_copy_goes_on(source: Archive, database_url: str, tmp_path: Path)
         "with Archive(sys.argv[1], read_only=True) as one, Archive(sys.argv[2]) as other:\n"
         "    copying.copy_jobs(one, other, progress=lambda report: print(report.copied, flush=True))"
     )
-    command = [sys.executable, "-c", program, str(tmp_path / "source.db"), database_url]
+    places = [str(tmp_path / "source.db"), postgres_url]
+    if back:
+        with Archive(postgres_url) as server:
+            copy_jobs(source, server)
+        places = [postgres_url, str(tmp_path / "there.db")]
+    command = [sys.executable, "-c", program, *places]
     draw = random.Random(8)  # noqa: S311 - no secret
     before = 0
-    with Archive(database_url) as there:
+    with Archive(places[1]) as there:
         for _ in range(KILLS):
             with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
                 assert process.stdout
