@@ -269,6 +269,7 @@ def test_value_of_no_series_is_damage(source: Archive, tmp_path: Path) -> None:
         copy_jobs(source, there)
 
 
+@pytest.mark.timeout(75 * KILLS)
 @pytest.mark.parametrize("back", [False, True], ids=["to PostgreSQL", "back to SQLite"])
 def test_killed_copy_goes_on(source: Archive, postgres_url: str, tmp_path: Path, back: bool) -> None:  # noqa: FBT001 - a parameter
     """Killed at any moment, it leaves whole jobs alone, and ends where it would have ended."""

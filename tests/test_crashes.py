@@ -60,7 +60,7 @@ def check(archive: Archive, name: str, lines: list[str]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3_600 if LONG else 300)
+@pytest.mark.timeout(7_200 if LONG else 300)
 def test_sigkill(database_url: str, tmp_path: Path) -> None:
     """Nothing acknowledged is lost, nothing is half; at least half of the kills fell into a write."""
     drawn = random.Random(7)  # noqa: S311 - the moments of the kills, no secret
