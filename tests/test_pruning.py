@@ -4,11 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from tuneledger import Archive
 from tuneledger.cli import run
-from tuneledger.errors import DatabaseDamaged, InvalidArgument
+from tuneledger.copying import CopyReport, copy_jobs
+from tuneledger.errors import DatabaseDamaged, InvalidArgument, JobNotFound
 from tuneledger.pruning import prune
 from tuneledger.repository import PINNED
 from tuneledger.testing import checkpoint, checkpoints, job
@@ -126,6 +127,60 @@ def test_archived_off_first(archive: Archive, tmp_path: Path) -> None:
         assert repository.count_jobs() == 6
 
 
+@pytest.mark.parametrize("kept", [{}, {"keep_last": 3}], ids=["delete", "thin"])
+def test_what_changes_meanwhile_stays(
+    archive: Archive,
+    tmp_path: Path,
+    kept: dict[str, int],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A job that is written to, or pinned, after it was chosen stays; one that is gone is no error."""
+
+    def meanwhile(*arguments: object, **options: object) -> object:
+        copied = copy_jobs(*arguments, **options)  # type: ignore[arg-type] # those that it was called with
+        archive.append("job-5", [checkpoint(7_777)])
+        with archive.write() as repository:
+            repository.label("job-6", add=[PINNED])
+            repository.delete_job("job-7")
+        return copied
+
+    monkeypatch.setattr("tuneledger.pruning.copy_jobs", meanwhile)
+    file = tmp_path / "off.db"
+    report = prune(archive, created_from=1, created_to=ago(450), to=file, **kept)  # type: ignore[arg-type] # by name
+    assert (report.archived, report.changed) == (5, 2)
+    assert (report.deleted, report.thinned) == ((0, 2) if kept else (3, 0))
+    after = left(archive)
+    assert (after["job-5"], after["job-6"]) == (51, 50)
+    assert {after.get(f"job-{number}") for number in (8, 9)} == ({3} if kept else {None})
+    monkeypatch.setattr("tuneledger.pruning.copy_jobs", lambda *_, **__: append_to("job-5", archive))
+    db = ["--db", archive.location.url.render_as_string(hide_password=False)]
+    assert run(["prune", "--older-than", "450d", "--to", str(file), "--yes", *db]) == 0
+    assert "1 job changed meanwhile and stayed" in capsys.readouterr().err
+
+
+def append_to(job_id: str, archive: Archive) -> CopyReport:
+    """Somebody appends where a copy was to be made."""
+    archive.append(job_id, [checkpoint(8_888)])
+    return CopyReport()
+
+
+def test_label_of_a_job_that_goes_meanwhile(postgres_url: str) -> None:
+    """A job that is deleted between looking and labelling is not found, as one that never was."""
+    with Archive(postgres_url) as archive:
+        archive.save(job("job"))
+        with archive.write() as repository:
+
+            @event.listens_for(repository._connection, "before_cursor_execute")
+            def delete(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
+                if "FOR UPDATE" in statement:
+                    with archive.write() as other:
+                        other.delete_job("job")
+
+            with pytest.raises(JobNotFound):
+                repository.label("job", add=["x"])
+
+
 def test_everything_is_never_meant(archive: Archive) -> None:
     """Without a filter, or with nothing to keep, it is refused."""
     with pytest.raises(InvalidArgument, match="which jobs"):
@@ -155,6 +210,7 @@ def test_commands(archive: Archive, tmp_path: Path, capsys: pytest.CaptureFixtur
         "thinned": 0,
         "checkpoints": 300,
         "archived": 6,
+        "changed": 0,
     }
     best = [
         "--keep-best",

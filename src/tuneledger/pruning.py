@@ -36,6 +36,8 @@ class PruneReport:
     """Checkpoints that went."""
     archived: int = 0
     """Jobs that were copied to the portable file first."""
+    changed: int = 0
+    """Jobs that stay as they are, for somebody wrote to them or pinned them after they were chosen."""
 
 
 def prune(
@@ -51,8 +53,8 @@ def prune(
 
     With ``keep_last`` or ``keep_best`` the jobs stay, and of their checkpoints the last so many and the best
     by each metric. ``to`` is an archive, a file as a rule, that the jobs are copied to first, whole and
-    proved. ``dry_run`` only counts. Without any filter it is refused. A later sync of a job brings back what
-    its provider still has.
+    proved. A job that somebody writes to or pins meanwhile stays as it is. ``dry_run`` only counts. Without
+    any filter it is refused. A later sync of a job brings back what its provider still has.
     Raises `DatabaseDamaged` for a job that could not be proved in ``to``; of its page nothing is deleted.
     """
     if all(value is None for value in filters.values()):
@@ -69,14 +71,15 @@ def prune(
             pruned = partial(_pruned, jobs=batch, keep_last=keep_last, keep_best=keep_best, dry_run=dry_run)
             if dry_run:
                 with archive.read() as repository:
-                    gone = pruned(repository)
+                    gone, changed = pruned(repository)
             else:
-                gone = archive.transact(f"prune {len(batch)} jobs", pruned)
+                gone, changed = archive.transact(f"prune {len(batch)} jobs", pruned)
             report.checkpoints += sum(gone)
+            report.changed += changed
             if thinning:
                 report.thinned += sum(map(bool, gone))
             else:
-                report.deleted += len(batch)
+                report.deleted += len(batch) - changed
     return report
 
 
@@ -97,15 +100,19 @@ def _pruned(
     keep_last: int | None,
     keep_best: Collection[tuple[str, Goal]],
     dry_run: bool,
-) -> list[int]:
-    """Delete or thin jobs; give how many checkpoints that takes, by job where they are thinned."""
+) -> tuple[list[int], int]:
+    """Delete or thin jobs that nobody changed since they were chosen.
+
+    Give how many checkpoints that takes, by job where they are thinned, and how many jobs were changed.
+    """
+    unchanged, changed = (jobs, 0) if dry_run else repository.lock_unchanged(jobs)
     if keep_last is None and not keep_best:
-        return [_deleted(repository, jobs, dry_run=dry_run)]
+        return [_deleted(repository, unchanged, dry_run=dry_run)], changed
     gone = []
-    for job in jobs:
+    for job in unchanged:
         spared = repository.spared_steps(job.job_id, keep_last=keep_last, keep_best=keep_best)
         gone.append(_thinned(repository, job, spared, dry_run=dry_run))
-    return gone
+    return gone, changed
 
 
 def _thinned(

@@ -152,9 +152,12 @@ def prune(
                 "thinned": report.thinned,
                 "checkpoints": report.checkpoints,
                 "archived": report.archived,
+                "changed": report.changed,
             }
         )
     else:
+        if report.changed:
+            log.warning("%s changed meanwhile and stayed", presenting.counted(report.changed, "job"))
         presenting.print_line(f"{'would delete' if dry_run else 'deleted'} {_told(report)}")
 
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import bindparam, delete, select
 
-from tuneledger.errors import InvalidArgument
-from tuneledger.repository.adding import RowAdding
+from tuneledger.errors import InvalidArgument, JobNotFound
+from tuneledger.repository.changing import JobChanging
 from tuneledger.repository.scope import refuse_flawed
 from tuneledger.tables import JobLabelRow
 
@@ -28,7 +28,7 @@ _DROP = delete(JobLabelRow).where(
 )
 
 
-class LabelWriting(RowAdding):
+class LabelWriting(JobChanging):
     """Labelling jobs. `JobFilters` finds them by a label."""
 
     def labels(self, job_id: str) -> list[str]:
@@ -46,6 +46,8 @@ class LabelWriting(RowAdding):
             refuse_flawed(label)
             if not 0 < len(label) <= _LONGEST or not label.isprintable():
                 raise InvalidArgument(f"a label is 1 to {_LONGEST} printable characters, not {label!r}")
+        if self._lock(job_key) is None:
+            raise JobNotFound(job_id)
         if dropped:
             self._execute(_DROP, [{"of_job": job_key, "of_label": label} for label in dropped])
         rows = [(job_key, label) for label in added]

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import bindparam, delete, func, select
 
 from tuneledger.repository.changing import EMPTY_SERIES, JobChanging, Merged
-from tuneledger.tables import CheckpointRow, EventRow, JobRow, MetricRow
+from tuneledger.repository.labels import PINNED
+from tuneledger.tables import CheckpointRow, EventRow, JobLabelRow, JobRow, MetricRow
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from tuneledger.repository.checkpoints import Goal
+    from tuneledger.repository.copying import JobToCopy
 
 __all__ = ["Pruning"]
 
@@ -52,6 +54,10 @@ _DROP_CHECKPOINTS = delete(CheckpointRow).where(
     CheckpointRow.job_key == bindparam("of_job"), _spared(CheckpointRow)
 )
 
+_PINNED = select(JobLabelRow.job_key).where(
+    JobLabelRow.job_key.in_(bindparam("job_keys", expanding=True)), JobLabelRow.label == PINNED
+)
+
 
 class Pruning(JobChanging):
     """What `tuneledger.pruning` asks for. Each call holds the locks of the jobs it is given."""
@@ -69,6 +75,16 @@ class Pruning(JobChanging):
             if best is not None:
                 found.add(best.step_number)
         return found
+
+    def lock_unchanged(self, jobs: Sequence[JobToCopy]) -> tuple[list[JobToCopy], int]:
+        """Lock jobs; give those that are as they were found, and how many are there but changed or pinned."""
+        # One by one: where jobs lie on several nodes no statement can lock rows of more than one. In one
+        # order: two that delete the same jobs wait for each other.
+        locked = [(job, self._lock(job.job_key)) for job in sorted(jobs)]
+        there = [(job, row.digest) for job, row in locked if row is not None]
+        pinned = set(self._execute(_PINNED, {"job_keys": [job.job_key for job, _ in there]}).scalars())
+        unchanged = [job for job, digest in there if digest == job.digest and job.job_key not in pinned]
+        return unchanged, len(there) - len(unchanged)
 
     def thin_job(self, job_id: str, spared: Collection[int]) -> int:
         """Delete a job's checkpoints but those at some steps; give how many were deleted."""
@@ -95,9 +111,7 @@ class Pruning(JobChanging):
 
     def delete_jobs(self, job_keys: Sequence[int]) -> int:
         """Delete jobs with all that belongs to them; give how many checkpoints that were."""
-        # One by one: where jobs lie on several nodes no statement can lock rows of more than one. In one
-        # order: two that delete the same jobs wait for each other.
-        for job_key in sorted(job_keys):
+        for job_key in sorted(job_keys):  # as `lock_unchanged` does
             self._lock(job_key)
         count: int = self._execute(
             select(func.count()).select_from(CheckpointRow).where(CheckpointRow.job_key.in_(job_keys))
