@@ -201,6 +201,18 @@ def test_show(filled: str, command: Run) -> None:
         assert shown in out
 
 
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [("FAILED", "finished (UTC) 2023-11-14 22:13:20"), ("RUNNING", "last ended (UTC) 2023-11-14 22:13:20")],
+)
+def test_show_of_a_job_that_goes_on(sqlite_url: str, command: Run, status: str, told: str) -> None:
+    """The end of a failure is not taken for the end of a job that runs again."""
+    with Archive(sqlite_url) as archive:
+        archive.save(Job(job_id="j", provider="p", revision=1, status="FAILED", finished_at=1_700_000_000))
+        archive.save(Job(job_id="j", provider="p", revision=2, status=status))
+    assert f"status {status} {told}" in " ".join(command("show", "j", "--db", sqlite_url).out.split())
+
+
 def test_show_as_json(filled: str, command: Run) -> None:
     """A machine gets everything but the checkpoints, which it can ask for by step."""
     shown = command("show", CLASSIFIER, "--db", filled, "--json").json

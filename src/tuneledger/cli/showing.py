@@ -168,13 +168,15 @@ def _print_text(
 
 def _fields(job: Job, count: int) -> list[tuple[str, str]]:
     from tuneledger.cli.presenting import cost, time
+    from tuneledger.models import is_final
 
     fields = (
         ("provider", job.provider),
         ("model", job.model),
         ("status", job.status),
         ("created (UTC)", time(job.created_at)),
-        ("finished (UTC)", time(job.finished_at)),
+        # A job that goes on after a failure keeps the time of its last end.
+        ("finished (UTC)" if is_final(job.status) else "last ended (UTC)", time(job.finished_at)),
         ("fine-tuned model", job.fine_tuned_model),
         ("trained tokens", None if job.trained_tokens is None else f"{job.trained_tokens:,}"),
         ("cost", cost(job)),
