@@ -36,6 +36,12 @@ _CONTENT = {
 }
 
 
+def stored_ids(archive: Archive) -> set[str]:
+    """The ids of all jobs."""
+    with archive.read() as repository:
+        return {job.job_id for job in repository.jobs().jobs}
+
+
 def _place(connection: Connection) -> str:
     return "tuneledger." if connection.dialect.name == "postgresql" else ""
 

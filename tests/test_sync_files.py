@@ -22,6 +22,7 @@ from source_records import (
     page,
     trainer_state,
 )
+from stored_content import stored_ids
 from tuneledger import Archive
 from tuneledger.cli import exit_codes, run
 from tuneledger.errors import DatabaseReadOnly, InvalidArgument, InvalidPayload, LimitExceeded, UnknownFormat
@@ -42,8 +43,8 @@ def archived(location: str, *paths: Path | str, **options: Any) -> dict[str, Out
 
 def job_ids(location: str) -> set[str]:
     """The ids of the jobs in an archive."""
-    with Archive(location) as archive, archive.read() as repository:
-        return {job.job_id for job in repository.jobs().jobs}
+    with Archive(location) as archive:
+        return stored_ids(archive)
 
 
 def zipped(files: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> bytes:
