@@ -108,6 +108,26 @@ def test_sqlite_seeks_what_is_asked_of_many_jobs(sqlite_url: str, *, analyzed: b
                     assert not [line for line in scanned if line.split()[1] in tables], (read[0], told)
 
 
+@pytest.mark.parametrize("analyzed", [False, True])
+def test_postgresql_seeks_each_bucket_once(postgres_url: str, *, analyzed: bool) -> None:
+    """A thinned-out curve costs a few seeks a point, before the table's first statistics and after."""
+    points = 50
+    with Archive(postgres_url, durable=False) as archive:
+        checkpoints = [checkpoint(step, NAMES[:1]) for step in range(3_000)]
+        archive.save(Job(job_id="j", provider="p", checkpoints=checkpoints))
+        if analyzed:
+            with archive.engine.begin() as connection:
+                connection.execute(text("ANALYZE tuneledger.metrics"))
+        with archive.read() as repository:
+            seeks = "SELECT idx_scan + seq_scan FROM pg_stat_xact_user_tables WHERE relname = 'metrics'"
+            connection = repository._connection
+            before: int = connection.exec_driver_sql(seeks).scalar_one()
+            (series,) = repository.series(["j"], NAMES[0], points=points).values()
+            assert points / 2 < len(series.steps) <= points
+            # One for its length, two for its ends; one a point to find its step, and one to read it.
+            assert connection.exec_driver_sql(seeks).scalar_one() - before <= 3 + 2 * points
+
+
 def test_a_range_costs_the_range(archive: Archive) -> None:
     """Rows visited don't grow with the job's length: neither with 40 metrics nor at the most checkpoints."""
     place = "tuneledger." if archive.location.schema else ""

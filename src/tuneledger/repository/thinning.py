@@ -74,17 +74,24 @@ def _thinned() -> Select[int, float | None]:
         .cte("buckets")
     )
     of_bucket = (buckets.c.first_step, buckets.c.last_step)
-    shown = union_all(
-        select(first.label("step_number")),
-        select(last),
-        select(_step(job_key, of_bucket, "lowest")).select_from(buckets),
-        select(_step(job_key, of_bucket, "highest")).select_from(buckets),
-    ).cte("shown")
-    return select(MetricRow.step_number, MetricRow.value).where(
+    shown = (
+        union_all(
+            select(first.label("step_number")),
+            select(last),
+            select(_step(job_key, of_bucket, "lowest")).select_from(buckets),
+            select(_step(job_key, of_bucket, "highest")).select_from(buckets),
+        )
+        .cte("shown")
+        .prefix_with("MATERIALIZED")
+    )
+    # No join, whose order is the planner's choice: before a table's first statistics PostgreSQL would seek
+    # every bucket anew for each row of the series.
+    numbers = select(MetricRow.value).where(
         MetricRow.job_key == job_key,
         MetricRow.name_id == _NAME_ID,
         MetricRow.step_number == shown.c.step_number,
     )
+    return select(shown.c.step_number, numbers.scalar_subquery()).where(shown.c.step_number.is_not(None))
 
 
 LONGER = select(JobMetricRow.job_key).where(
