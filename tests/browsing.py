@@ -94,8 +94,10 @@ def served(*arguments: str, ready: str, program: str = "tuneledger") -> Iterator
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     command = [str(Path(sys.executable).with_name(program)), *arguments, "--port", str(port)]
-    # NiceGUI behaves otherwise where it finds itself under test.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    # NiceGUI behaves otherwise where it finds itself under test, and coverage would mix up the greenlets of a
+    # service over the asynchronous door.
+    unwanted = ("PYTEST_",) if program == "tuneledger" else ("PYTEST_", "COVERAGE_")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(unwanted)}
     with subprocess.Popen(
         command, env=environment, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     ) as process:

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import psycopg
 import pytest
+from coverage import Coverage
 from hypothesis import HealthCheck, settings
 from sqlalchemy.engine import URL, make_url
 
@@ -93,6 +94,32 @@ def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
     monkeypatch.delenv("TUNELEDGER_DATABASE_URL", raising=False)
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("XDG_DATA_HOME", str(home / "data"))
+
+
+@pytest.fixture(scope="session")
+def _coverage_of_greenlets(request: pytest.FixtureRequest) -> Iterator[Coverage | None]:
+    plugin: Any = request.config.pluginmanager.getplugin("_cov")
+    if plugin is None or plugin.cov_controller is None:
+        yield None
+        return
+    made = Coverage(data_suffix=True, config_file=False, branch=True, concurrency=["greenlet", "thread"])
+    made.set_option("run:source", plugin.cov_controller.cov.get_option("run:source"))
+    made.set_option("run:disable_warnings", ["no-data-collected"])  # a worker may get no such test
+    yield made
+    made.save()
+
+
+@pytest.fixture
+def seen_through_greenlets(_coverage_of_greenlets: Coverage | None) -> Iterator[None]:
+    """Measures a test of the asynchronous door by a coverage that tells greenlets apart.
+
+    That costs half as much again as the tests themselves, so all others do without.
+    """
+    if _coverage_of_greenlets:
+        _coverage_of_greenlets.start()
+    yield
+    if _coverage_of_greenlets:
+        _coverage_of_greenlets.stop()
 
 
 @pytest.fixture

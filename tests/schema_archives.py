@@ -156,8 +156,11 @@ def contents(engine: Engine) -> dict[str, list[Any]]:
         tables = [name for name in schema.relations(connection) if name != VERSION_TABLE]
         found = {}
         for table in sorted(set(tables) - set(schema.VIEWS)):
-            rows = connection.exec_driver_sql(f"SELECT * FROM {prefix}{table}").mappings()
-            found[table] = sorted(repr(dict(sorted(row.items()))) for row in rows)
+            rows = connection.exec_driver_sql(f"SELECT * FROM {prefix}{table}")
+            # In the order of their names: a column that was taken away and came back stands elsewhere.
+            names, stored = sorted(rows.keys()), list(rows.keys())
+            heading, places = ", ".join(names), [stored.index(name) for name in names]
+            found[table] = sorted(f"{heading}: {[row[place] for place in places]}" for row in rows)
         return found
 
 

@@ -22,6 +22,8 @@ from tuneledger.aio import AsyncArchive
 from tuneledger.errors import DatabaseBusy, DatabaseReadOnly, DriverMissing, JobNotFound
 from tuneledger.testing import checkpoint, checkpoints, job
 
+pytestmark = pytest.mark.usefixtures("seen_through_greenlets")
+
 EXAMPLE = Path(__file__).parents[1] / "docs/examples/serve_checkpoints.py"
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from jobs_for_tests import some_job
-from processes import CONTEXT
+from processes import context
 from tuneledger import Archive, schema
 from tuneledger.engine import open_engine
 
@@ -74,7 +74,7 @@ def read_on(url: str, ready: str, stop: str) -> int:
 def test_writers_and_a_reader(database_url: str, tmp_path: Path, write: Callable[[str, int], None]) -> None:
     """Whatever eight writers do to different jobs, to one, or to growing ones, ends as if done one by one."""
     ready, stop = tmp_path / "ready", tmp_path / "stop"
-    with ProcessPoolExecutor(WRITERS + 1, mp_context=CONTEXT) as pool:
+    with ProcessPoolExecutor(WRITERS + 1, mp_context=context()) as pool:
         reader = pool.submit(read_on, database_url, str(ready), str(stop))
         while not ready.exists():
             assert not reader.done()
@@ -102,7 +102,7 @@ def test_writers_and_a_reader(database_url: str, tmp_path: Path, write: Callable
 
 def test_first_open(empty_database_url: str) -> None:
     """Of eight that open a new archive at once all succeed, and each one's job is there."""
-    with ProcessPoolExecutor(WRITERS, mp_context=CONTEXT) as pool:
+    with ProcessPoolExecutor(WRITERS, mp_context=context()) as pool:
         for done in [pool.submit(open_first, empty_database_url, number) for number in range(WRITERS)]:
             done.result()
     with Archive(empty_database_url) as archive, archive.read() as repository:

@@ -42,6 +42,7 @@ class TestSynchronousDoor(ArchiveConformance):
             yield archive
 
 
+@pytest.mark.usefixtures("seen_through_greenlets")
 class TestAsynchronousDoor(ArchiveConformance):
     """`tuneledger.aio.AsyncArchive`, streams included."""
 

@@ -11,7 +11,7 @@ from sqlalchemy import event
 
 from jobs_for_tests import some_job
 from postgres_server import PostgresServer, new_database
-from processes import CONTEXT
+from processes import context
 from tuneledger import Archive, Job, schema
 from tuneledger.engine import open_engine
 from tuneledger.errors import TuneledgerError
@@ -60,6 +60,7 @@ def check(archive: Archive, name: str, lines: list[str]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.no_cover
 @pytest.mark.timeout(7_200 if LONG else 300)
 def test_sigkill(database_url: str, tmp_path: Path) -> None:
     """Nothing acknowledged is lost, nothing is half; at least half of the kills fell into a write."""
@@ -67,7 +68,7 @@ def test_sigkill(database_url: str, tmp_path: Path) -> None:
     in_mid_write = 0
     for number in range(KILLS):
         log = tmp_path / f"log-{number}"
-        process = CONTEXT.Process(target=write_until_killed, args=(database_url, str(log), f"run-{number}"))
+        process = context().Process(target=write_until_killed, args=(database_url, str(log), f"run-{number}"))
         process.start()
         try:
             while not log.exists() or b"appended" not in log.read_bytes():

@@ -128,18 +128,20 @@ def test_sqlstates(postgres_url: str, administrator: psycopg.Connection) -> None
         assert archive.save(some_job(steps=200)).added == 200
 
 
+@pytest.mark.slow
+@pytest.mark.no_cover
 def test_full_disk_of_the_server() -> None:
     """A server whose disk is full takes nothing of a job, keeps what it had, and goes on with more room."""
     with small_disk() as disk:
         with Archive(disk.url) as archive:
             archive.save(some_job("kept", 100))
             with pytest.raises(DatabaseFull if disk.says_full else DatabaseError) as caught:
-                archive.save(some_job("large", 30_000))
+                archive.save(some_job("large", 15_000))
             assert not caught.value.retryable
             assert stored_ids(archive) == {"kept"}
         disk.enlarge()
         with Archive(disk.url) as archive:
-            assert archive.save(some_job("large", 30_000)).added == 30_000
+            assert archive.save(some_job("large", 15_000)).added == 15_000
             with archive.read() as repository:
                 assert repository.job("kept") == some_job("kept", 100)
             assert list(archive.verify()) == []

@@ -285,6 +285,7 @@ def mutated(job: Any, drawn: random.Random) -> Any:
 
 
 @pytest.mark.slow
+@pytest.mark.no_cover
 @pytest.mark.timeout(3_600 if LONG else 300)
 def test_mutations(database_url: str) -> None:
     """Of 1,000 mutations of a valid payload each is stored and comes back, or is refused by a clean error."""

@@ -1,6 +1,5 @@
 """Writers that meet: threads and processes on one job, with the database's own locks between them."""
 
-import multiprocessing
 import random
 import threading
 from collections.abc import Callable, Iterator
@@ -10,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
+from processes import context
 from stored_content import recomputed_digest, stored_digest
 from tuneledger import Archive, CheckpointOut, CheckpointRepository, Job
 from tuneledger.errors import DatabaseBusy, JobNotFound
@@ -219,10 +219,10 @@ def _save_in_a_process(url: str, first: int, queue: Any) -> None:
 def test_processes_append_to_one_job(archive: Archive, database_url: str) -> None:
     """Processes that append to one job lose nothing, and leave the digest of what is there."""
     archive.save(job())
-    context = multiprocessing.get_context("spawn")
-    queue = context.Queue()
+    beside = context()
+    queue = beside.Queue()
     processes = [
-        context.Process(target=_save_in_a_process, args=(database_url, first, queue))
+        beside.Process(target=_save_in_a_process, args=(database_url, first, queue))
         for first in (0, 100, 200)
     ]
     for process in processes:

@@ -146,6 +146,7 @@ def broken_after(engine: Engine, statements: int) -> Iterator[None]:
 
 
 @pytest.mark.slow
+@pytest.mark.no_cover
 @pytest.mark.parametrize("start", [None, "0001"])
 def test_broken_after_any_statement(empty_database_url: str, engine: Engine, start: str | None) -> None:
     """A migration that breaks after any of its statements leaves the database as it was, up and down."""

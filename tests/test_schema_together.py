@@ -109,6 +109,7 @@ def test_all_at_once(
 
 
 @pytest.mark.slow
+@pytest.mark.no_cover
 @pytest.mark.timeout(1800)
 def test_killed_at_any_moment(empty_database_url: str, worker: Worker) -> None:
     """After SIGKILL in the middle the database is at a whole revision, has its rows, and upgrades on."""

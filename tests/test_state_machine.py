@@ -265,6 +265,7 @@ def job_of(job_id: str, provider: str, payload: dict[str, Any]) -> Job:
 
 
 @pytest.mark.slow
+@pytest.mark.no_cover
 @pytest.mark.timeout(7_200 if LONG else 600)
 def test_repository_is_a_dict(database_url: str) -> None:
     """200 runs of 30 calls each find no difference, and each job verifies after every change."""
