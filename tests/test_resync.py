@@ -442,6 +442,30 @@ def test_provenance_is_kept_where_something_was_written(archive: Archive) -> Non
         assert {record.size_bytes for record in records} == {10}
 
 
+def test_inputs_come_in_one_order(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By second, then by name as both engines sort it, then by size: a file that is read again has grown."""
+    later = [Input("a", "p", 1, "1")]
+    in_one_second = [
+        Input("é", "p", 1, "0"),
+        Input("b", "p", 100, "0"),
+        Input("a", "p", 100, "2"),
+        Input("a", "p", 20, "9"),
+        Input("a", "p", 20, "8"),
+        Input("Z", "p", 500, "0"),
+    ]
+    with monkeypatch.context() as patch:
+        patch.setattr("time.time", lambda: 1_000_000_007.9)
+        archive.save(poll(1), inputs=later)
+        patch.setattr("time.time", lambda: 1_000_000_006.9)
+        archive.save(poll(2), inputs=in_one_second)
+    with archive.read() as repository:
+        found = [(given.name, given.size_bytes, given.sha256) for given in repository.inputs("j")]
+    assert found == [
+        ("Z", 500, "0"), ("a", 20, "8"), ("a", 20, "9"), ("a", 100, "2"), ("b", 100, "0"), ("é", 1, "0"),
+        ("a", 1, "1"),
+    ]  # fmt: skip
+
+
 def test_what_was_absent_says_so() -> None:
     """A report that is printed tells what was not there from what was null."""
     assert repr(Change(2, "metrics.grad", ABSENT, None).old) == "ABSENT"

@@ -26,7 +26,7 @@ from strategies import JSON
 from tuneledger import Archive, Job, json_text
 from tuneledger.cli import exit_codes, run
 from tuneledger.errors import DatabaseReadOnly, InvalidPayload, LimitExceeded
-from tuneledger.sources import VALUE_HEADER, Document, Hints, Stream, named, streamed
+from tuneledger.sources import VALUE_HEADER, Document, Hints, Stream, jobs_of_list, named, streamed
 from tuneledger.sync import Outcome, archive_paths
 from tuneledger.sync import inputs as sync_inputs
 
@@ -225,11 +225,8 @@ del INPUTS["tuneledger"][1]  # ours has no pages
 
 def test_every_source_that_can_stream_is_tested() -> None:
     """And there is no other."""
-    assert sorted(INPUTS) == sorted(source.name for source in _sources() if source.stream is not None)
-
-
-def _sources() -> list[Any]:
-    return [named(name) for name in SERIES]
+    of_many = [name for name in SERIES if named(name).stream is not None or named(name).is_job is not None]
+    assert sorted(INPUTS) == sorted(of_many)
 
 
 CASES = [(name, data) for name, inputs in INPUTS.items() for data in inputs]
@@ -237,11 +234,18 @@ CASES = [(name, data) for name, inputs in INPUTS.items() for data in inputs]
 
 def streamed_jobs(name: str, given: Stream, hints: Hints = NO_HINTS) -> Iterator[Job]:
     """The jobs of a stream."""
-    source = named(name)
-    assert source.stream is not None
-    jobs = source.stream(given, hints)
+    jobs = jobs_in(name, given, hints)
     assert jobs is not None
     return jobs
+
+
+def jobs_in(name: str, given: Stream, hints: Hints = NO_HINTS) -> Iterator[Job] | None:
+    """The jobs of a stream, None where it has to be read whole."""
+    source = named(name)
+    if source.stream is not None:
+        return source.stream(given, hints)
+    listed = jobs_of_list(given, hints, [source])
+    return None if listed is None else (job for _, job in listed)
 
 
 @pytest.mark.parametrize(("name", "data"), CASES)
@@ -267,24 +271,29 @@ def test_a_refused_job_is_refused_alike(name: str, data: bytes) -> None:
         before = list(source.read(document, NO_HINTS)) if changed is flawed else []
         found, refusal = taken(streamed_jobs(name, stream(changed, 2**16), hints))
         assert found == before[:-1]
-        if "is no job" not in str(refusal):
+        if "is no job of" not in str(refusal):
             assert str(refusal) == str(whole.value)
 
 
 @pytest.mark.parametrize("name", INPUTS)
 def test_other_inputs_are_not_streamed(name: str) -> None:
     """A job by itself, or a list of something else, has to be read whole."""
-    source = named(name)
-    assert source.stream is not None
     for data in (b"[5]", b"\xff", json.dumps(page([openai_event(1), openai_checkpoint(5)])).encode(), b""):
-        assert source.stream(stream(data, 2**16), NO_HINTS) is None
+        assert jobs_in(name, stream(data, 2**16)) is None
 
 
-def test_a_list_of_jobs_ends_at_something_else() -> None:
-    """What stands among jobs and is none is refused, not taken for the job before it."""
-    jobs = streamed_jobs("openai", stream(json.dumps([openai_job(), openai_event(1)]).encode(), 99))
+@pytest.mark.parametrize(
+    ("item", "reason"),
+    [
+        (openai_event(1), r"long: \[1\]: it names no job"),
+        (own_job([1]), r"long: \[1\]: is no job of a format that is known here; those before it are"),
+    ],
+)
+def test_a_list_of_jobs_ends_at_something_else(item: object, reason: str) -> None:
+    """What stands among jobs and is none is refused, not taken for a part of the job before it."""
+    jobs = streamed_jobs("openai", stream(json.dumps([openai_job(), item]).encode(), 99))
     assert next(jobs).job_id == openai_job()["id"]
-    with pytest.raises(InvalidPayload, match=r"long: \[1\]: is no job as those before it are"):
+    with pytest.raises(InvalidPayload, match=reason):
         next(jobs)
 
 

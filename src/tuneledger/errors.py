@@ -40,7 +40,7 @@ idempotent, so repeating one is always right, also when it is unknown whether it
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 __all__ = [
     "AmbiguousJob",
@@ -179,6 +179,10 @@ class InvalidPayload(TuneledgerError, ValueError):
         super().__init__(
             f"{shortened(source, 400)}: {place + ': ' if place else ''}{shortened(reason, 1_500)}"
         )
+
+    def at(self, position: str) -> Self:
+        """Give the same error of another place: who raised it saw but a part of the input."""
+        return type(self)(source=self.source, position=position, field=self.field, reason=self.reason)
 
 
 class UnknownFormat(InvalidPayload):

@@ -60,8 +60,9 @@ def export(
 ) -> None:
     """Give jobs back, equal to what was archived; `archive` takes every format back.
 
-    In the provider's own JSON several make a JSON array. NaN and infinities stand as the bare words NaN,
-    Infinity and -Infinity, as they came. CSV carries numbers alone; Parquet carries all, provenance too.
+    Several jobs, and --all, make a JSON array; in it a job whose record does not name it, like a trainer
+    state, stands in tuneledger's own JSON, which does. NaN and infinities are the bare words NaN, Infinity
+    and -Infinity, as they came. CSV carries numbers alone; Parquet carries all, provenance too.
     """
     if bool(jobs) == everything:
         raise InvalidArgument("name the jobs to export, or --all")
@@ -75,18 +76,30 @@ def export(
 
             log.info("exported %d jobs to %s", write_parquet(archive, output, job_ids=ids), output)
             return
+        write = _WRITERS[shape]
+        if shape is Shape.PROVIDER and (ids is None or len(ids) > 1):
+            write = _write_list
         with archive.read() as repository, _written(output) as file:
-            _WRITERS[shape](repository, list(repository.job_ids()) if ids is None else ids, file)
+            write(repository, list(repository.job_ids()) if ids is None else ids, file)
 
 
 def _write_provider(repository: CheckpointRepository, ids: Sequence[str], file: TextIO) -> None:
     from tuneledger.sources import exported
 
-    for position, job_id in enumerate(ids):
-        if len(ids) > 1:
-            file.write("[\n" if position == 0 else ",\n")
+    for job_id in ids:
         json.dump(exported(repository.job(job_id)), file, indent=2)
-    file.write("\n]\n" if len(ids) > 1 else "\n")
+        file.write("\n")
+
+
+def _write_list(repository: CheckpointRepository, ids: Sequence[str], file: TextIO) -> None:
+    from tuneledger.sources import exported_in_list
+
+    before = "[\n"
+    for job_id in ids:
+        file.write(before)
+        json.dump(exported_in_list(repository.job(job_id)), file, indent=2)
+        before = ",\n"
+    file.write("\n]\n" if ids else "[]\n")
 
 
 def _write_lines(repository: CheckpointRepository, ids: Sequence[str], file: TextIO) -> None:

@@ -26,10 +26,12 @@ from tuneledger.sources import (
     wandb,
 )
 from tuneledger.sources import value_rows as rows_of_values
+from tuneledger.sources.document import Document, Hints, refuse_many_values
 from tuneledger.sources.job_lines import job_line
+from tuneledger.sources.lists import jobs_of_list
 from tuneledger.sources.mapped import columns_from
 from tuneledger.sources.notes import Note, quality_notes
-from tuneledger.sources.source import Document, Hints, Source, exported_as_is, refuse_many_values
+from tuneledger.sources.source import Source, exported_as_is
 from tuneledger.sources.streamed import Stream
 from tuneledger.sources.value_rows import HEADER as VALUE_HEADER
 from tuneledger.sources.value_rows import value_rows
@@ -50,7 +52,9 @@ __all__ = [
     "Stream",
     "columns_from",
     "exported",
+    "exported_in_list",
     "job_line",
+    "jobs_of_list",
     "kept",
     "known",
     "named",
@@ -147,6 +151,21 @@ def exported(job: Job) -> object:
     """Give a job as its provider would: JSON values, equal to what was archived."""
     source = _of_provider(job.provider)
     return exported_as_is(job) if source is None else source.export(job)
+
+
+def exported_in_list(job: Job) -> object:
+    """Give a job as one item of a list of many, from which the same job can be read again.
+
+    That is as its provider would where such a record names its job, else as tuneledger does: nobody could
+    tell of two trainer states in one list which runs they are of.
+    """
+    bare = job.model_copy(update={"checkpoints": [], "events": []})
+    record = Document("", json_text.canonical(exported(bare)).encode())
+    try:
+        found = [(read.job_id, read.provider) for read in recognised(record).read(record, Hints())]
+    except InvalidPayload:
+        found = []
+    return exported(job) if found == [(job.job_id, job.provider)] else exported_as_is(job)
 
 
 def kept(provider: str, checkpoint: CheckpointOut) -> bool:

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tuneledger.errors import InvalidPayload
 
 if TYPE_CHECKING:
-    from tuneledger.sources.source import Document
-
+    from tuneledger.sources.document import Document
 __all__ = ["Table", "header", "table"]
 
 # What float() takes beyond this (1_000, digits of other scripts) is no number to whoever wrote the file.

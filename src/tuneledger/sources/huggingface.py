@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 from tuneledger import json_text
 from tuneledger.errors import InvalidPayload
 from tuneledger.models import Job, validated
-from tuneledger.sources.source import Document, Hints, Source, local_job_id
+from tuneledger.sources.document import Document, Hints
+from tuneledger.sources.source import Source, local_job_id
 from tuneledger.sources.steps import checkpoints_of_rows, rows_of
 
 if TYPE_CHECKING:

@@ -7,15 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tuneledger import json_text
 from tuneledger.errors import InvalidPayload
-from tuneledger.sources.source import (
-    OTHER_JOB,
-    Document,
-    Hints,
-    Source,
-    exported_as_is,
-    job_as_is,
-    refuse_many_values,
-)
+from tuneledger.sources.document import Document, Hints, refuse_many_values
+from tuneledger.sources.source import OTHER_JOB, Source, exported_as_is, job_as_is
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -67,7 +60,7 @@ def _job(line: bytes, position: str, source: str, hints: Hints) -> Job:
     try:
         fields: Any = json_text.parse(line, source=source)
     except InvalidPayload as error:
-        raise type(error)(source=source, position=position, field=error.field, reason=error.reason) from None
+        raise error.at(position) from None
     if not isinstance(fields, dict) or fields.pop("tuneledger", None) != _VERSION:
         raise InvalidPayload(
             source=source,

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any
 from tuneledger.errors import InvalidArgument, InvalidPayload, shortened
 from tuneledger.models import Job, validated
 from tuneledger.sources.delimited import table
-from tuneledger.sources.source import Document, Hints, Source, exported_as_is, local_job_id
+from tuneledger.sources.document import Document, Hints
+from tuneledger.sources.source import Source, exported_as_is, local_job_id
 from tuneledger.sources.steps import checkpoints_of_rows
 from tuneledger.sources.times import unix_seconds
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from tuneledger.errors import InvalidPayload
 from tuneledger.models import NOT_EVALUATED, Job, is_final, validated
 from tuneledger.models.reading import plain
-from tuneledger.sources.source import OTHER_JOB, Document, Hints, Source, checkpoint_object, event_object
-from tuneledger.sources.streamed import list_of_jobs
+from tuneledger.sources.document import Document, Hints
+from tuneledger.sources.source import OTHER_JOB, Source, checkpoint_object, event_object
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -189,5 +189,5 @@ SOURCE = Source(
     _recognises,
     _read,
     _export,
-    stream=list_of_jobs(_is_job, _read),
+    is_job=_is_job,
 )

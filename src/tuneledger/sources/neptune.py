@@ -17,7 +17,8 @@ from tuneledger import json_text
 from tuneledger.errors import InvalidPayload
 from tuneledger.models import Job, validated
 from tuneledger.sources.delimited import Table, header, table
-from tuneledger.sources.source import Document, Hints, Source, exported_as_is
+from tuneledger.sources.document import Document, Hints
+from tuneledger.sources.source import Source, exported_as_is
 from tuneledger.sources.steps import checkpoints_of_rows
 from tuneledger.sources.times import unix_seconds
 

@@ -20,17 +20,9 @@ from typing import TYPE_CHECKING, Any
 from tuneledger.errors import InvalidPayload
 from tuneledger.models import Job, is_final, validated
 from tuneledger.sources.delimited import header, table
-from tuneledger.sources.source import (
-    OTHER_JOB,
-    Document,
-    Hints,
-    Source,
-    checkpoint_object,
-    event_object,
-    local_job_id,
-)
+from tuneledger.sources.document import Document, Hints
+from tuneledger.sources.source import OTHER_JOB, Source, checkpoint_object, event_object, local_job_id
 from tuneledger.sources.steps import checkpoints_of_rows, one_a_step
-from tuneledger.sources.streamed import list_of_jobs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -383,7 +375,7 @@ SOURCE = Source(
     _read,
     _export,
     joined=_joined,
-    stream=list_of_jobs(_is_job, _read),
+    is_job=_is_job,
     kept=kept,
     also=(AZURE,),
 )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tuneledger.errors import InvalidPayload
-from tuneledger.sources.source import OTHER_JOB, Document, Hints, Source, exported_as_is, job_as_is
-from tuneledger.sources.streamed import list_of_jobs
+from tuneledger.sources.document import Document, Hints, items_of
+from tuneledger.sources.source import OTHER_JOB, Source, exported_as_is, job_as_is
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,14 +24,12 @@ def _is_job(value: object) -> bool:
 
 
 def _recognises(document: Document) -> bool:
-    value = document.json_or_none
-    return _is_job(value) or (isinstance(value, list) and bool(value) and all(map(_is_job, value)))
+    items = items_of(document.json_or_none)
+    return bool(items) and all(_is_job(item) for _, item in items)
 
 
 def _read(document: Document, hints: Hints) -> Iterator[Job]:
-    value = document.json
-    for index, item in enumerate(value if isinstance(value, list) else [value], document.first_item):
-        position = f"[{index}]" if isinstance(value, list) else ""
+    for position, item in items_of(document.json, document.first_item):
         if not _is_job(item):
             raise InvalidPayload(
                 source=document.name,
@@ -54,5 +52,5 @@ SOURCE = Source(
     _recognises,
     _read,
     exported_as_is,
-    stream=list_of_jobs(_is_job, _read),
+    is_job=_is_job,
 )

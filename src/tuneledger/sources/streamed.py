@@ -1,8 +1,7 @@
 """Long inputs, job by job, in memory that does not grow with the input.
 
-Lists of jobs in JSON are taken apart here, by the rules of `tuneledger.json_text`: each item becomes a
-document of its own, with what stands around the list around it, and is recognised, read and refused like
-any other. So a long list gets the verdict of a short one.
+Lists in JSON are taken apart here, by the rules of `tuneledger.json_text`: each item becomes a document of
+its own, with what stands around the list around it.
 """
 
 from __future__ import annotations
@@ -16,14 +15,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from tuneledger import json_text
 from tuneledger.errors import InvalidPayload, LimitExceeded
-from tuneledger.sources.source import Document, Hints, refuse_many_values
+from tuneledger.sources.document import Document, refuse_many_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tuneledger.models import Job
-
-__all__ = ["Stream", "list_of_jobs"]
+__all__ = ["Item", "Stream"]
 
 _WINDOW: Final = 2**20
 _LIST: Final = "data"
@@ -94,33 +91,10 @@ class Item(NamedTuple):
     """An item of a list."""
 
     place: str
+    text: str
     value: Any
     document: Document
     """The list of this item alone."""
-
-
-def list_of_jobs(
-    is_job: Callable[[object], bool], read: Callable[[Document, Hints], Iterator[Job]]
-) -> Callable[[Stream, Hints], Iterator[Job] | None]:
-    """Make a `Source.stream` for lists whose items are jobs by themselves."""
-
-    def jobs(items: Iterator[Item], hints: Hints) -> Iterator[Job]:
-        for item in items:
-            if not is_job(item.value):
-                raise InvalidPayload(
-                    source=item.document.name,
-                    position=item.place,
-                    reason="is no job as those before it are; only a list of jobs may be so long",
-                )
-            yield from read(item.document, hints)
-
-    def stream(given: Stream, hints: Hints) -> Iterator[Job] | None:
-        first = next(given.items(), None)
-        if first is None or not is_job(first.value):
-            return None
-        return jobs(given.items(), hints)
-
-    return stream
 
 
 class _Reader:
@@ -173,7 +147,7 @@ class _Reader:
                 parsed={**around, _LIST: [value]} if isinstance(around, dict) else [value],
             )
             refuse_many_values(document, self.stream.max_values, place)
-            yield Item(place, value, document)
+            yield Item(place, text, value, document)
             if follows == "]":
                 return
             index += 1
@@ -198,9 +172,7 @@ class _Reader:
                     self.at = end
                     return text, value
             if refused is not None:
-                raise type(refused)(
-                    source=refused.source, position=place, field=refused.field, reason=refused.reason
-                ) from None
+                raise refused.at(place) from None
             self._grow(place)
 
     def _may_be_cut(self, error: json.JSONDecodeError) -> bool:

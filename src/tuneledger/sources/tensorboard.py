@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tuneledger.errors import InvalidPayload
 from tuneledger.models import Job, validated
-from tuneledger.sources.source import Document, Hints, Source, exported_as_is, local_job_id
+from tuneledger.sources.document import Document, Hints
+from tuneledger.sources.source import Source, exported_as_is, local_job_id
 from tuneledger.sources.steps import checkpoints_of_rows
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from tuneledger.errors import InvalidPayload
 from tuneledger.models import Job, is_final, validated
-from tuneledger.sources.source import OTHER_JOB, Document, Hints, Source, event_object
+from tuneledger.sources.document import Document, Hints, items_of
+from tuneledger.sources.source import OTHER_JOB, Source, event_object
 from tuneledger.sources.steps import one_a_step, rows_of
-from tuneledger.sources.streamed import list_of_jobs
 from tuneledger.sources.times import unix_seconds
 
 if TYPE_CHECKING:
@@ -50,17 +50,17 @@ def job(item: Any, *, source: str, position: str = "") -> Job:
             for name, value in item.items()
         },
         "events": [
-            _event(event, source, f"{position}events[{index}]")
+            _event(event, source, f"{position} events[{index}]".lstrip())
             for index, event in enumerate(_list(item, "events", source, position))
         ],
         "checkpoints": one_a_step(
             [
                 *(
-                    _measured(row, source, f"{position}metrics[{index}]")
+                    _measured(row, source, f"{position} metrics[{index}]".lstrip())
                     for index, row in enumerate(_list(item, "metrics", source, position))
                 ),
                 *(
-                    _kept(row, source, f"{position}checkpoints[{index}]")
+                    _kept(row, source, f"{position} checkpoints[{index}]".lstrip())
                     for index, row in enumerate(_list(item, "checkpoints", source, position))
                 ),
             ]
@@ -131,18 +131,12 @@ def _is_kept(checkpoint: CheckpointOut) -> bool:
 
 
 def _recognises(document: Document) -> bool:
-    value = document.json_or_none
-    if isinstance(value, dict) and isinstance(value.get("data"), list):
-        value = value["data"]
-    return _is_job(value) or (isinstance(value, list) and bool(value) and all(map(_is_job, value)))
+    items = items_of(document.json_or_none)
+    return bool(items) and all(_is_job(item) for _, item in items)
 
 
 def _read(document: Document, hints: Hints) -> Iterator[Job]:
-    value = document.json
-    if isinstance(value, dict) and isinstance(value.get("data"), list):
-        value = value["data"]
-    for index, item in enumerate(value if isinstance(value, list) else [value], document.first_item):
-        position = f"[{index}]" if isinstance(value, list) else ""
+    for position, item in items_of(document.json, document.first_item):
         made = job(item, source=document.name, position=position)
         if hints.job_id is not None and made.job_id != hints.job_id:
             raise InvalidPayload(source=document.name, position=position, reason=OTHER_JOB)
@@ -178,6 +172,6 @@ SOURCE = Source(
     _recognises,
     _read,
     _export,
-    stream=list_of_jobs(_is_job, _read),
+    is_job=_is_job,
     kept=_is_kept,
 )

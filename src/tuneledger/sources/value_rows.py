@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 from tuneledger import json_text
 from tuneledger.errors import InvalidPayload, LimitExceeded
 from tuneledger.models import NOT_EVALUATED, Job, Placeholder, validated
-from tuneledger.sources.source import OTHER_JOB, Document, Hints, Source, exported_as_is
+from tuneledger.sources.document import Document, Hints
+from tuneledger.sources.source import OTHER_JOB, Source, exported_as_is
 
 if TYPE_CHECKING:
     import _csv  # the name of the reader's type, until Python 3.12
@@ -81,7 +82,7 @@ def _decoded(stream: Stream) -> Iterator[str]:
         try:
             yield json_text.decoded(line, source=stream.name)
         except InvalidPayload as error:
-            raise InvalidPayload(source=stream.name, position=f"line {number}", reason=error.reason) from None
+            raise error.at(f"line {number}") from None
 
 
 def _jobs(lines: Iterable[str], source: str, hints: Hints, max_values: int = sys.maxsize) -> Iterator[Job]:

@@ -22,7 +22,7 @@ from tuneledger.errors import (
 )
 from tuneledger.parquet import archive_parquet, is_parquet
 from tuneledger.repository import Input, OnConflict
-from tuneledger.sources import Hints
+from tuneledger.sources import Hints, Stream
 from tuneledger.sync.databases import archive_database, is_database, is_url
 from tuneledger.sync.inputs import (
     MAX_BYTES,
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from tuneledger.archive import Archive
     from tuneledger.models import Job
     from tuneledger.repository import SaveReport
-    from tuneledger.sources import Document, Source, Stream
+    from tuneledger.sources import Document, Source
 
 __all__ = ["archive_document", "archive_paths"]
 
@@ -65,6 +65,11 @@ class _Way:
         if self.format_name is not None:
             return sources.named(self.format_name)
         return sources.recognised(document, self.hints)
+
+    def jobs_of_list(self, given: Stream) -> Iterator[tuple[Source, Job]] | None:
+        """Give the jobs of a JSON list one by one; None for one that is of one source as a whole."""
+        asked = sources.known() if self.format_name is None else [sources.named(self.format_name)]
+        return None if self.hints.columns else sources.jobs_of_list(given, self.hints, asked)
 
     def save(self, job: Job, source: Source, documents: Iterable[Document]) -> SaveReport:
         inputs = [
@@ -198,13 +203,17 @@ def _skipped_unless(outcome: Outcome, *, named: bool) -> Outcome:
 
 def _streamed(way: _Way, stream: Stream) -> Outcome | None:
     """Archive a long file job by job; None where it has to be read whole."""
+    outcome = Outcome(stream.name)
     try:
         source = way.source_of(stream.opening())
+        outcome.format = source.name
     except UnknownFormat:
-        return None
-    outcome = Outcome(stream.name, source.name)
+        source = None
     try:
-        jobs = None if source.stream is None else source.stream(stream, way.hints)
+        if source is not None and source.stream is not None:
+            jobs = _of(source, source.stream(stream, way.hints))
+        else:
+            jobs = way.jobs_of_list(stream)
         if jobs is None:
             return None
         digest = hashlib.sha256()
@@ -212,18 +221,33 @@ def _streamed(way: _Way, stream: Stream) -> Outcome | None:
         for chunk in stream.chunks():
             digest.update(chunk)
             size_bytes += len(chunk)
-        given = _input(stream.name, source, size_bytes, digest.hexdigest())
-        while True:
-            with _without_cyclic_collection():
-                job = next(jobs, None)
-            if job is None:
-                break
-            outcome.reports.append(way.archive.save(job, on_conflict=way.on_conflict, inputs=[given]))
+        _save_in_turn(way, jobs, outcome, size_bytes, digest.hexdigest())
     except (DatabaseError, SchemaError):
         raise
     except TuneledgerError as error:
         outcome.error = error
     return outcome
+
+
+def _of(source: Source, jobs: Iterator[Job] | None) -> Iterator[tuple[Source, Job]] | None:
+    return None if jobs is None else ((source, job) for job in jobs)
+
+
+def _save_in_turn(
+    way: _Way, jobs: Iterator[tuple[Source, Job]], outcome: Outcome, size_bytes: int, sha256: str
+) -> None:
+    """Save the jobs of one input as they come. The outcome tells of each source that they are of."""
+    formats: dict[str, None] = {}
+    while True:
+        with _without_cyclic_collection():
+            found = next(jobs, None)
+        if found is None:
+            return
+        source, job = found
+        formats[source.name] = None
+        outcome.format = ", ".join(formats)
+        given = _input(outcome.name, source, size_bytes, sha256)
+        outcome.reports.append(way.archive.save(job, on_conflict=way.on_conflict, inputs=[given]))
 
 
 def _taken(way: _Way, document: Document, held: _Held) -> Outcome | None:
@@ -232,7 +256,14 @@ def _taken(way: _Way, document: Document, held: _Held) -> Outcome | None:
     with _without_cyclic_collection():
         try:
             sources.refuse_many_values(document, way.max_values)
-            source = way.source_of(document)
+            try:
+                source = way.source_of(document)
+            except UnknownFormat:
+                listed = _listed(way, document)
+                if listed is None:
+                    raise
+                _save_in_turn(way, listed, outcome, len(document.data), document.sha256)
+                return outcome
             outcome.format = source.name
             if source.joined is not None:
                 held.add(source, document)
@@ -244,6 +275,16 @@ def _taken(way: _Way, document: Document, held: _Held) -> Outcome | None:
         except TuneledgerError as error:
             outcome.error = error
     return outcome
+
+
+def _listed(way: _Way, document: Document) -> Iterator[tuple[Source, Job]] | None:
+    """Give the jobs of a JSON list that is of no one source; None for what is no whole list of jobs."""
+    if document.json_or_none is None:
+        return None
+    size_bytes = len(document.data)
+    return way.jobs_of_list(
+        Stream(document.name, document.path, lambda: iter([document.data]), size_bytes, way.max_values)
+    )
 
 
 def _save_each(way: _Way, source: Source, document: Document, outcome: Outcome) -> None:

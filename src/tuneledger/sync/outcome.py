@@ -19,7 +19,8 @@ class Outcome:
 
     name: str
     format: str | None = None
-    """What it was taken for; None where nothing recognised it."""
+    """What it was taken for; of a list whose jobs are of several sources these, as they came, with commas
+    between. None where nothing recognised it."""
     reports: list[SaveReport] = field(default_factory=list)
     """One a job, in the order of the input. Jobs before a refused one are archived."""
     copied: CopyReport | None = None
