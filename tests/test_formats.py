@@ -2,6 +2,7 @@ import csv
 import io
 import json
 import math
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,6 +71,52 @@ def test_there_and_back_by_parquet(archive: Archive, database_url: str, tmp_path
         with back.read() as repository:
             assert [found.name for found in repository.inputs("rich")] == ["f"]
         assert archive_parquet(folder, back).unchanged == 3
+
+
+# In a process of its own, for Arrow tells the most that it ever had. The bounds are lower here, so that
+# little input passes them.
+PEAKS = """
+import json, sys, tracemalloc
+import pyarrow
+from tuneledger import Archive, copying, parquet
+from tuneledger.repository import copying as rows, digests
+from tuneledger.testing import checkpoints, job
+
+copying._ROWS_A_BATCH = 1000
+rows._ROWS_A_WINDOW = parquet._ROWS_A_BATCH = 500
+digests._VALUES_A_WINDOW = 1500
+peaks = []
+
+def measured(work, *arguments):
+    tracemalloc.start()
+    work(*arguments)
+    peaks.append((tracemalloc.get_traced_memory()[1], pyarrow.default_memory_pool().max_memory()))
+    tracemalloc.stop()
+
+for name, (jobs, steps) in enumerate(json.loads(sys.argv[1])):
+    with Archive(f"{name}.db", durable=False) as one, Archive(f"{name}.back.db", durable=False) as back:
+        for number in range(jobs):
+            one.save(job(f"job-{number}", checkpoints=checkpoints(steps)))
+        measured(parquet.write_parquet, one, str(name))
+        measured(parquet.archive_parquet, str(name), back)
+print(json.dumps(peaks))
+"""
+
+
+@pytest.mark.parametrize("sizes", [[(4, 250), (4, 250), (40, 250)], [(1, 1_000), (1, 1_000), (1, 10_000)]])
+def test_parquet_takes_memory_that_does_not_grow(tmp_path: Path, sizes: list[tuple[int, int]]) -> None:
+    """Ten times the checkpoints, in as many jobs or in one, take no more, Arrow's own memory counted in."""
+    ended = subprocess.run(
+        [sys.executable, "-c", PEAKS, json.dumps(sizes)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    _, _, writing, reading, writing_more, reading_more = json.loads(ended.stdout)  # the first filled caches
+    for less, more in ((writing, writing_more), (reading, reading_more)):
+        assert more[0] < 1.5 * less[0]
+        assert more[1] < 1.5 * less[1]
 
 
 def test_duckdb_and_polars_read_both(archive: Archive, tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 """Archives as Parquet: a folder with a file a table, for tools that read columns, and back without loss.
 
 ``metrics.parquet`` has a row a value (job_id, metric, step_number, value, kind), ``checkpoints.parquet`` a
-row a checkpoint; docs/formats.md describes them all. Written and read in constant memory, by the extra
-``parquet``.
+row a checkpoint; docs/formats.md describes them all. Written and read in memory that does not grow with the
+checkpoints, by the extra ``parquet``; of each job it holds the id.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ if TYPE_CHECKING:
 
 __all__ = ["archive_parquet", "is_parquet", "table_as_csv", "write_parquet"]
 
-_ROWS_A_BATCH: Final = 50_000
+_ROWS_A_BATCH: Final = 10_000
+_TABLE_ROWS_A_BATCH: Final = 1_000
+"""Of any other table, which may have thousands of columns."""
 _TABLES: Final[dict[str, Table]] = {"jobs": JobRow.metadata.tables["jobs"], **TABLES_OF_A_JOB}
 
 
@@ -107,7 +109,8 @@ def _windows(parquet: Any, folder: str) -> Iterator[tuple[str, Columns]]:
         if not path.exists():
             continue  # written by a release that had no such table yet
         try:
-            with parquet.ParquetFile(path) as file:
+            # Buffered ahead it would be held whole, compressed.
+            with parquet.ParquetFile(path, pre_buffer=False) as file:
                 unknown = set(file.schema_arrow.names) - set(_columns(table))
                 if unknown:
                     raise InvalidPayload(
@@ -161,7 +164,7 @@ def table_as_csv(data: bytes, *, source: str, max_bytes: int) -> bytes:
         for index in nested:
             flat = flat.set(index, arrow.field(flat.names[index], arrow.string()))
         with csv.CSVWriter(written, flat) as writer:
-            for batch in file.iter_batches(batch_size=_ROWS_A_BATCH // 50):
+            for batch in file.iter_batches(batch_size=_TABLE_ROWS_A_BATCH):
                 columns = batch.columns
                 for index in nested:
                     columns[index] = arrow.array(map(_as_json, columns[index].to_pylist()), arrow.string())
