@@ -25,7 +25,6 @@ SHOWN_JOBS: Final = 20
 SHOWN_POINTS: Final = 500
 _BEST_OF: Final = 3
 _WARM_UP: Final = 5
-_BLOCK: Final = 100_000  # checkpoints made, archived and forgotten at a time
 _READ_WHOLE: Final = 10  # jobs asked for their best where that means to read them whole; scaled up then
 
 
@@ -76,15 +75,10 @@ def write(store: Store, size: int, budget_seconds: float) -> Measured:
     each = size // workload.JOBS
     spent, archived = 0.0, 0
     ids = workload.runs(size)
-    block = max(1, _BLOCK // each)
-    for first in range(0, len(ids), block):
-        prepared = [store.prepared(workload.run(job_id, each)) for job_id in ids[first : first + block]]
-        for job in prepared:
-            took, _ = seconds(partial(store.save, job))
-            spent += took
-            archived += each
-            if spent > budget_seconds:
-                break
+    for job_id in ids:  # made, archived and forgotten one by one, as `tuneledger archive` does
+        took, _ = seconds(partial(store.save, store.prepared(workload.run(job_id, each))))
+        spent += took
+        archived += each
         if spent > budget_seconds:
             break
     measured.figures["archive"] = archived / spent
