@@ -332,6 +332,83 @@ def test_watching_a_service_finds_new_jobs(sqlite_url: str) -> None:
         assert next(outcomes).reports[0].created
 
 
+def test_watching_outlives_a_service_that_is_away(sqlite_url: str, caplog: pytest.LogCaptureFixture) -> None:
+    """It is told once, and the watch goes on where it was; what the service refuses for good ends it."""
+    running = openai_job("running", None)
+    answers = openai_answers(running)
+    path = f"{JOBS}/{OPENAI_ID}"
+    answers[path] = Sequence([running, *[503] * 18, running, *[429] * 6, openai_job()])
+
+    def follow(archive: Archive, played: Played) -> list[Outcome]:
+        return list(
+            watch_jobs(
+                archive,
+                provider_named("openai"),
+                service(played),
+                every_seconds=1,
+                pause=lambda _: None,
+                job_ids=[OPENAI_ID],
+            )
+        )
+
+    with provider_server(answers) as played, Archive(sqlite_url) as archive:
+        assert [outcome.reports[0].wrote for outcome in follow(archive, played)] == [True, True]
+    told = [record.message.partition(f"{played.url}{path}") for record in caplog.records]
+    assert [(before, after.rpartition(";")[2]) for before, _, after in told] == [
+        ("Played does not answer ", " it is asked again"),
+        ("Played did not answer ", " it is waited for"),
+        ("Played does not answer ", " it is asked again"),
+        ("Played did not answer ", " it is waited for"),
+    ]
+    assert ["HTTP 503" in after for _, _, after in told] == [True, True, False, False]
+    with provider_server(answers) as played, Archive("sqlite://") as archive:
+        played.answers[path] = Sequence([running, 401])
+        with pytest.raises(SourceRefused, match="does not accept the key"):
+            follow(archive, played)
+        played.answers[path] = 503
+        with pytest.raises(SourceRefused, match="did not answer"):
+            follow(archive, played)
+    assert KEY not in caplog.text
+
+
+def test_watching_waits_for_no_job_that_is_not_there(sqlite_url: str) -> None:
+    """It is told once; the watch ends when the others do. One that is refused is told again only for more."""
+    answers = openai_answers(openai_job())
+    path = f"{JOBS}/{OPENAI_ID}"
+    wrong, otherwise = openai_job() | {"created_at": "?"}, openai_job() | {"status": 5}
+    answers[path] = Sequence([wrong, wrong, otherwise, openai_job()])
+    with provider_server(answers) as played, Archive(sqlite_url) as archive:
+        outcomes = list(
+            watch_jobs(
+                archive,
+                provider_named("openai"),
+                service(played),
+                every_seconds=1,
+                pause=lambda _: None,
+                job_ids=["ftjob-gone", OPENAI_ID],
+            )
+        )
+    assert ["no such job" in str(outcome.error) for outcome in outcomes] == [True, False, False, False]
+    assert ["field" in str(outcome.error) for outcome in outcomes] == [False, True, True, False]
+    assert [path for path, _ in played.asked].count(f"{JOBS}/ftjob-gone") == 4
+
+
+def test_a_service_that_keeps_one_waiting_is_told_of(
+    sqlite_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not at the first failure, but before people wonder."""
+    answers = openai_answers(openai_job())
+    answers[JOBS] = Sequence([503, 503, answers[JOBS]])
+    with provider_server(answers) as played, Archive(sqlite_url) as archive:
+        synced(archive, "openai", played)
+        assert not caplog.records
+        answers[JOBS] = Sequence([*[503] * 5, answers[JOBS][0]])
+        synced(archive, "openai", played)
+    assert [record.message for record in caplog.records] == [
+        f"Played does not answer {played.url}{JOBS} (HTTP 503); it is asked again"
+    ]
+
+
 @pytest.fixture
 def openai_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[Played], None]:
     """Points the command at a played service."""

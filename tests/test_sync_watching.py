@@ -1,21 +1,27 @@
 import json
+import os
+import sqlite3
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
+from shutil import rmtree
 
 import pytest
 
 from source_records import log_rows, openai_checkpoint, openai_job, page, trainer_state
 from tuneledger import Archive
 from tuneledger.cli import exit_codes, run
+from tuneledger.errors import InvalidArgument
+from tuneledger.parquet import write_parquet
 from tuneledger.sync import Outcome, watch_paths, watching
+from tuneledger.testing import job
 
 
 class _Enough(Exception):
     """Ends a watch that would go on for ever."""
 
 
-def watched(archive: Archive, path: Path, *rounds: Callable[[], object]) -> list[list[Outcome]]:
+def watched(archive: Archive, path: Path | str, *rounds: Callable[[], object]) -> list[list[Outcome]]:
     """The outcomes of the first round, and of one after each of these was done."""
     left = list(rounds)
     found: list[list[Outcome]] = [[]]
@@ -90,6 +96,135 @@ def test_a_new_file_finds_the_job_of_its_folder(tmp_path: Path, sqlite_url: str)
     assert [report.added for outcome in second for report in outcome.reports] == [1]
 
 
+def run_folder(folder: Path) -> Path:
+    """A run of MLflow's, as files; gives the file of its one metric."""
+    for name in ("metrics", "params", "tags"):
+        (folder / name).mkdir(parents=True)
+    (folder / "meta.yaml").write_text("run_id: aaaa\nstatus: 1\nstart_time: 1700000000000\nend_time: null\n")
+    (folder / "metrics" / "loss").write_text("1700000001000 0.5 1\n")
+    return folder / "metrics" / "loss"
+
+
+def test_an_mlruns_folder_is_followed(tmp_path: Path, database_url: str) -> None:
+    """A run whose files grow is read as the run that it is, and no other run with it; new runs are found."""
+    metric = run_folder(tmp_path / "mlruns" / "0" / "aaaa")
+    other = run_folder(tmp_path / "mlruns" / "0" / "bbbb")
+    (other.parents[1] / "meta.yaml").write_text("run_id: bbbb\nstatus: 3\nstart_time: 1\nend_time: 2\n")
+
+    def grow() -> None:
+        with metric.open("a") as file:
+            file.write("1700000002000 0.4 2\n")
+
+    def begin() -> None:
+        run_folder(tmp_path / "mlruns" / "0" / "cccc")
+        meta = tmp_path / "mlruns" / "0" / "cccc" / "meta.yaml"
+        meta.write_text("run_id: cccc\nstatus: 1\nstart_time: 1\nend_time: null\n")
+
+    with Archive(database_url) as archive:
+        _, nothing, grown, new = watched(archive, tmp_path / "mlruns", lambda: None, grow, begin)
+    assert nothing == []
+    assert [(r.job_id, r.added) for outcome in grown for r in outcome.reports] == [("aaaa", 1)]
+    assert [(r.job_id, r.created) for outcome in new for r in outcome.reports] == [("cccc", True)]
+
+
+def test_a_database_is_followed(tmp_path: Path, sqlite_url: str) -> None:
+    """Also where what is new stands in the file beside it; behind a URL it is asked each time."""
+    path = tmp_path / "mlflow.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        for table, columns in {
+            "experiments": "experiment_id, name",
+            "runs": "run_uuid, start_time, end_time, status, experiment_id",
+            "metrics": "run_uuid, key, value, timestamp, step",
+            "params": "run_uuid, key, value",
+            "tags": "run_uuid, key, value",
+        }.items():
+            connection.execute(f"CREATE TABLE {table} ({columns})")
+        connection.execute("INSERT INTO runs VALUES ('aaaa', 1, NULL, 'RUNNING', 0)")
+        connection.commit()
+
+        def grow(step: int) -> Callable[[], None]:
+            def log() -> None:
+                connection.execute("INSERT INTO metrics VALUES ('aaaa', 'loss', 0.5, 1000, ?)", (step,))
+                connection.commit()
+
+            return log
+
+        with Archive(sqlite_url) as archive:
+            for place, first in ((path, 1), (f"sqlite:///{path}", 4)):
+                _, nothing, *grown = watched(
+                    archive, place, lambda: None, *map(grow, range(first, first + 3))
+                )
+                assert nothing == []
+                assert [report.added for found in grown for o in found for report in o.reports] == [1, 1, 1]
+
+
+def test_a_folder_of_parquet_is_followed(tmp_path: Path, sqlite_url: str) -> None:
+    """As the whole that it is."""
+    folder = tmp_path / "parquet"
+    with Archive("sqlite://") as given:
+        given.save(job("one"))
+        write_parquet(given, str(folder))
+        given.save(job("two"))
+
+        def more() -> None:
+            rmtree(folder)
+            write_parquet(given, str(folder))
+
+        with Archive(sqlite_url) as archive:
+            (first,), second = watched(archive, folder, more)
+            assert first.copied is not None
+            assert first.copied.copied == 1
+            assert second == []
+            with archive.read() as repository:
+                assert set(repository.job_ids()) == {"one", "two"}
+
+
+def test_a_file_that_vanishes_may_come_back(tmp_path: Path, sqlite_url: str) -> None:
+    """A trainer keeps its last checkpoints alone: a pattern that matches nothing for a while ends nothing."""
+    folder = tmp_path / "run" / "checkpoint-4"
+    folder.mkdir(parents=True)
+    file = folder / "trainer_state.json"
+    file.write_text(json.dumps(trainer_state(log_rows(4))))
+
+    def vanish() -> None:
+        rmtree(folder)
+
+    def come_back() -> None:
+        folder.mkdir()
+        file.write_text(json.dumps(trainer_state(log_rows(6))))
+
+    with Archive(sqlite_url) as archive:
+        first, gone, back = watched(archive, tmp_path / "run" / "*" / "*.json", vanish, come_back)
+        assert [outcome.reports[0].added for outcome in first] == [4]
+        assert gone == []
+        assert [outcome.reports[0].added for outcome in back] == [2]
+        with pytest.raises(InvalidArgument, match="no file matches"):
+            watched(archive, tmp_path / "no" / "*.json")
+
+
+def test_a_folder_that_vanishes_while_it_is_looked_for_is_passed_over(
+    tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was listed a moment ago; a trainer removes its older checkpoints."""
+    for name in ("a", "b"):
+        (tmp_path / "run" / name).mkdir(parents=True)
+        (tmp_path / "run" / name / "trainer_state.json").write_text(json.dumps(trainer_state(log_rows(2))))
+    scan = os.scandir
+
+    def vanishing(place: str) -> object:
+        if Path(place).name == "b":
+            monkeypatch.undo()
+            rmtree(place)
+        return scan(place)
+
+    monkeypatch.setattr(os, "scandir", vanishing)
+    with Archive(sqlite_url) as archive:
+        (first,) = watched(archive, tmp_path / "run")
+    assert [Path(outcome.name).parent.name for outcome in first] == ["a"]
+    assert not (tmp_path / "run" / "b").exists()
+
+
 def test_what_cannot_be_looked_at_is_not_followed(tmp_path: Path, sqlite_url: str) -> None:
     """Standard input is read once; a missing file is told in the first round."""
     with Archive(sqlite_url) as archive:
@@ -113,4 +248,6 @@ def test_the_command_follows_until_it_is_stopped(
     monkeypatch.setattr(watching.watch_paths, "__kwdefaults__", {"pause": stop})
     arguments = ["archive", str(file), "--watch", "7", "--db", sqlite_url]
     assert run(arguments) == exit_codes.INTERRUPTED
-    assert "2 checkpoints added" in capsys.readouterr().out
+    captured = capsys.readouterr()
+    assert "2 checkpoints added" in captured.out
+    assert "looking again every 7 seconds; Ctrl-C ends it" in captured.err

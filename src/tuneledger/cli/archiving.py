@@ -85,6 +85,7 @@ def archive(
     counts: Counter[str] = Counter()
 
     with open_archive(db, schema, note=not as_json, write=True) as opened, _progress() as advance:
+        tell_of_watch(watch)
 
         def outcomes() -> Iterator[Outcome]:
             options: dict[str, Any] = {
@@ -121,6 +122,11 @@ def archive(
         log.error("nothing was archived: no file of a known format")
     if counts["refused"] or not counts["archived"]:
         raise typer.Exit(exit_codes.REFUSED)
+
+
+def tell_of_watch(every_seconds: float | None) -> None:
+    if every_seconds is not None:
+        log.info("looking again every %g seconds; Ctrl-C ends it", every_seconds)
 
 
 def _warn_of_cut(outcome: Outcome) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from tuneledger.cli import exit_codes
-from tuneledger.cli.archiving import outcome_value, print_outcome
+from tuneledger.cli.archiving import outcome_value, print_outcome, tell_of_watch
 from tuneledger.cli.choosing import open_archive
 from tuneledger.cli.options import AsJson, Db, Schema, unix_seconds
 from tuneledger.errors import InvalidArgument
@@ -68,6 +68,7 @@ def sync(
     first = unix_seconds(since) or 0
     counts: Counter[str] = Counter()
     with open_archive(db, schema, note=not as_json, write=True) as archive:
+        tell_of_watch(watch)
         if watch is None:
             outcomes = sync_jobs(archive, known, service, since=first, job_ids=jobs or ())
         else:

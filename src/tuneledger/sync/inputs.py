@@ -22,7 +22,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import IO
 
-__all__ = ["MAX_BYTES", "MAX_VALUES", "STDIN", "found_files", "opened_long", "read_document", "unpacked"]
+__all__ = [
+    "MAX_BYTES",
+    "MAX_VALUES",
+    "STDIN",
+    "files_below",
+    "found_files",
+    "opened_long",
+    "read_document",
+    "unpacked",
+]
 
 MAX_BYTES: Final = 256 * 2**20
 """The largest input that is read unless told otherwise: parsed JSON takes some five times its bytes."""
@@ -55,8 +64,7 @@ def found_files(paths: Iterable[str]) -> Iterator[tuple[str, bool]]:
         elif not path:
             raise InvalidArgument("an empty path names nothing; . is the current folder")
         elif Path(path).is_dir():
-            below = (str(file) for file in sorted(Path(path).rglob("*")) if file.is_file())
-            yield from ((file, False) for file in below)
+            yield from ((str(file), False) for file in files_below(path))
         elif Path(path).exists() or not glob.has_magic(path):
             yield path, True
         else:
@@ -64,6 +72,12 @@ def found_files(paths: Iterable[str]) -> Iterator[tuple[str, bool]]:
             if not matching:
                 raise InvalidArgument(f"no file matches {path}")
             yield from found_files(matching)
+
+
+def files_below(folder: str | Path) -> list[Path]:
+    """Give the files of a folder and of all below it, sorted; what vanishes meanwhile is passed over."""
+    found = (Path(place, name) for place, _, names in os.walk(folder) for name in names)
+    return sorted(file for file in found if file.is_file())
 
 
 def read_document(name: str, *, max_bytes: int = MAX_BYTES) -> Document:

@@ -10,11 +10,11 @@ from tuneledger import json_text
 from tuneledger.errors import Conflict, InvalidPayload
 from tuneledger.repository import Input
 from tuneledger.sources import mlflow
-from tuneledger.sync.inputs import read_document
+from tuneledger.sync.inputs import files_below, read_document
 from tuneledger.sync.outcome import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from tuneledger.archive import Archive
     from tuneledger.repository import OnConflict
@@ -24,20 +24,17 @@ __all__ = ["archive_runs", "run_folders"]
 _META = "meta.yaml"
 
 
-def run_folders(path: str) -> list[Path]:
-    """Give the folders of runs at or below a folder: each has a meta.yaml and a folder ``metrics``."""
-    return sorted(
-        file.parent
-        for file in Path(path).rglob(_META)
-        if file.is_file() and (file.parent / "metrics").is_dir()
-    )
+def run_folders(files: Iterable[str | Path]) -> list[Path]:
+    """Give the folders of runs among those of ``files``: each has a meta.yaml and a folder ``metrics``."""
+    metas = (file for file in map(Path, files) if file.name == _META)
+    return sorted(file.parent for file in metas if (file.parent / "metrics").is_dir())
 
 
 def archive_runs(
     archive: Archive, path: str, *, job_id: str | None, on_conflict: OnConflict | str, max_bytes: int
 ) -> Iterator[Outcome]:
     """Archive the runs at or below a folder, each in a transaction of its own; an outcome a run."""
-    for folder in run_folders(path):
+    for folder in run_folders(files_below(path)):
         outcome = Outcome(str(folder), mlflow.PROVIDER)
         try:
             run = _run(folder, max_bytes)
@@ -76,9 +73,7 @@ def _run(folder: Path, max_bytes: int) -> mlflow.Run:
 
 def _files(folder: Path) -> list[tuple[str, Path]]:
     """Give the files of a folder by name; a slash in a name is a folder."""
-    return [
-        (file.relative_to(folder).as_posix(), file) for file in sorted(folder.rglob("*")) if file.is_file()
-    ]
+    return [(file.relative_to(folder).as_posix(), file) for file in files_below(folder)]
 
 
 def _text(file: Path, max_bytes: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import logging
 import random
 import time
 import urllib.error
@@ -17,9 +18,13 @@ from tuneledger.errors import InvalidArgument, LimitExceeded, SourceRefused
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["Service"]
+__all__ = ["Service", "may_answer_later"]
+
+_log = logging.getLogger("tuneledger")
 
 _TRIES: Final = 6
+_TRIES_UNTOLD: Final = 3
+"""After so many, which take some three seconds, people are told why nothing happens."""
 _FIRST_PAUSE_SECONDS: Final = 0.5
 _LONGEST_PAUSE_SECONDS: Final = 60.0
 _TIMEOUT_SECONDS: Final = 60.0
@@ -58,6 +63,7 @@ class Service:
     """Sent with every request."""
     pause: Callable[[float], None] = time.sleep
     _opener: urllib.request.OpenerDirector = field(init=False, repr=False)
+    _told: bool = field(init=False, repr=False, default=False)
 
     def __post_init__(self) -> None:
         """Refuse to send a key where anybody on the way can read it."""
@@ -102,12 +108,13 @@ class Service:
                     )
                 if answer.length:  # http.client gives what came before the connection ended
                     raise http.client.IncompleteRead(b"", answer.length)
+                self._told = False
                 return json_text.parse(data, source=url)
             except urllib.error.HTTPError as error:
                 status = error.code
                 told_seconds = _seconds(error.headers.get("Retry-After"))
                 error.close()
-                if status != _TOO_MANY_REQUESTS and status < _FIRST_OF_SERVERS:
+                if not _passes(status):
                     why = _WHY.get(status, "what was asked for does not fit it")
                     raise SourceRefused(
                         f"{self.title} answered HTTP {status} to {url}: {why}", http_status=status
@@ -115,6 +122,9 @@ class Service:
                 reason = f"HTTP {status}"
             except (OSError, http.client.HTTPException) as error:
                 reason = str(getattr(error, "reason", None) or type(error).__name__)
+            if attempt == _TRIES_UNTOLD and not self._told:
+                self._told = True  # once, until it answers again
+                _log.warning("%s does not answer %s (%s); it is asked again", self.title, url, reason)
             if attempt < _TRIES:
                 self.pause(_pause_seconds(attempt) if told_seconds is None else told_seconds)
         raise SourceRefused(
@@ -122,6 +132,15 @@ class Service:
             "and the same command goes on from there later",
             http_status=status,
         )
+
+
+def may_answer_later(error: SourceRefused) -> bool:
+    """Tell whether a service could not answer, rather than would not."""
+    return error.http_status is None or _passes(error.http_status)
+
+
+def _passes(status: int) -> bool:
+    return status == _TOO_MANY_REQUESTS or status >= _FIRST_OF_SERVERS
 
 
 def _seconds(retry_after: str | None) -> float | None:

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import logging
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuneledger.errors import UnknownFormat
+from tuneledger.errors import InvalidArgument, SourceRefused, UnknownFormat
 from tuneledger.models import is_final
+from tuneledger.parquet import is_parquet
+from tuneledger.sync.databases import is_url
 from tuneledger.sync.files import archive_paths
 from tuneledger.sync.inputs import STDIN, found_files
 from tuneledger.sync.live import Provider, stored_status, sync_jobs
+from tuneledger.sync.mlruns import run_folders
+from tuneledger.sync.service import may_answer_later
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from tuneledger.archive import Archive
     from tuneledger.sync.outcome import Outcome
     from tuneledger.sync.service import Service
 
 __all__ = ["watch_jobs", "watch_paths"]
+
+_log = logging.getLogger("tuneledger")
 
 
 def watch_paths(
@@ -35,18 +43,17 @@ def watch_paths(
     After the first round an outcome comes only where something was written, or where a file is refused for
     the same reason in two rounds: in the first of them it may just have been half written.
     """
-    seen: dict[str, tuple[int, int]] = {}
+    seen: dict[str, _Signature] = {}
     refused: dict[str, str] = {}
     told: dict[str, str] = {}
     first_round = True
     while True:
-        by_name = dict(found_files(paths))
+        by_name = dict(_found(paths, first_round=first_round))
         now = {name: _signature(name) for name in by_name}
-        folders = {Path(name).parent for name in by_name if now[name] != seen.get(name)}
-        # With its whole folder: what a changed file says may belong to a job that another one names.
-        names = [name for name in by_name if Path(name).parent in folders]
+        changed = [name for name in by_name if now[name] != seen.get(name)]
+        given = list(paths) if first_round else _to_archive(paths, by_name, changed)
         seen = {name: found for name, found in now.items() if found is not None}
-        for outcome in archive_paths(archive, paths if first_round else names, **options):
+        for outcome in archive_paths(archive, given, **options):
             name = outcome.name
             outcome.skipped |= isinstance(outcome.error, UnknownFormat) and not by_name.get(name, False)
             reason = str(outcome.error)
@@ -63,15 +70,48 @@ def watch_paths(
         pause(every_seconds)
 
 
-def _signature(name: str) -> tuple[int, int] | None:
+_Signature = tuple[tuple[int, int], ...]
+
+
+def _found(paths: Iterable[str], *, first_round: bool) -> Iterator[tuple[str, bool]]:
+    for path in paths:
+        try:
+            yield from found_files([path])
+        except InvalidArgument:  # a pattern may match nothing for a while, but not from the beginning
+            if first_round:
+                raise
+
+
+def _to_archive(paths: Sequence[str], names: Iterable[str], changed: Sequence[str]) -> list[str]:
+    """Give what to archive again: each changed file with its folder, or the whole that it is a part of.
+
+    With its folder, for what it says may belong to a job that another file names. A database behind a URL
+    does not show whether it has changed.
+    """
+    wholes = {*run_folders(names), *(Path(path) for path in paths if is_parquet(path))}
+    folders = {Path(name).parent for name in changed}
+    again = dict.fromkeys(filter(is_url, paths))
+    for name in names:
+        place = Path(name)
+        whole = next((folder for folder in place.parents if folder in wholes), None)
+        if whole is None and place.parent in folders:
+            again[name] = None
+        elif whole is not None and name in changed:
+            again[str(whole)] = None
+    return list(again)
+
+
+def _signature(name: str) -> _Signature | None:
     """Give what changes when a file is written; None for what cannot be looked at."""
     if name == STDIN:
         return None
     try:
-        found = Path(name).stat()
+        found = [Path(name).stat()]
     except OSError:
         return None
-    return found.st_size, found.st_mtime_ns
+    with suppress(OSError):  # what SQLite has not written into its database yet
+        found.append(Path(f"{name}-wal").stat())
+    return tuple((stat.st_size, stat.st_mtime_ns) for stat in found)
 
 
 def watch_jobs(
@@ -86,17 +126,36 @@ def watch_jobs(
 ) -> Iterator[Outcome]:
     """Archive the jobs of a service as `sync_jobs` does, again and again.
 
-    Ends when all of ``job_ids`` are final; without them new jobs are waited for until the caller stops.
-    After the first round an outcome comes only where something was written or refused.
+    Ends when all of ``job_ids`` that the service has are final; without them new jobs are waited for until
+    the caller stops. After the first round an outcome comes only where something was written, or where a job
+    is refused for another reason than before. A service that cannot answer for a while is waited for, unless
+    it is in the first round.
     """
+    told: dict[str, str] = {}
     first_round = True
+    away = False
     while True:
-        for outcome in sync_jobs(archive, provider, service, since=since, job_ids=job_ids):
-            if first_round or outcome.error is not None or any(r.wrote for r in outcome.reports):
-                yield outcome
+        missing: set[str] = set()
+        try:
+            for outcome in sync_jobs(archive, provider, service, since=since, job_ids=job_ids):
+                if isinstance(outcome.error, SourceRefused):
+                    missing.add(outcome.name)
+                news = outcome.error is not None and told.get(outcome.name) != str(outcome.error)
+                if news:
+                    told[outcome.name] = str(outcome.error)
+                if first_round or news or any(report.wrote for report in outcome.reports):
+                    yield outcome
+            away = False
+            there = [name for name in job_ids if service.url(*provider.steps(), name) not in missing]
+            if job_ids and _all_final(archive, there):
+                return
+        except SourceRefused as error:
+            if first_round or not may_answer_later(error):
+                raise
+            if not away:
+                _log.warning("%s; it is waited for", error)
+            away = True
         first_round = False
-        if job_ids and _all_final(archive, job_ids):
-            return
         pause(every_seconds)
 
 
