@@ -147,11 +147,13 @@ def test_an_archive_over_a_callers_engine(engine: Engine) -> None:
 def test_reading_over_a_callers_engine_is_of_one_moment(engine: Engine) -> None:
     """What others commit meanwhile is not seen in a transaction that `read` opened."""
     if engine.dialect.name == "sqlite":  # with BEGIN IMMEDIATE nobody else could write
-        with Archive(own_engine_deferred(engine)) as archive, archive.read() as repository:
+        second = own_engine_deferred(engine)
+        with Archive(second) as archive, archive.read() as repository:
             assert repository.count_jobs() == 0
             with Archive(engine) as other:
                 other.save(JOB)
             assert repository.count_jobs() == 0
+        second.dispose()
         return
     with Archive(engine) as archive, archive.read() as repository:
         assert repository.count_jobs() == 0

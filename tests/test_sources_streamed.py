@@ -103,6 +103,18 @@ def test_damage_is_refused_where_the_whole_would_be(
             assert given == whole[: len(given)]
 
 
+@pytest.mark.parametrize("size", [1, 2, 2**20])
+def test_a_comma_behind_the_last_item(size: int, window: Callable[[int], None]) -> None:
+    """It is refused after the items before it, in the words and at the place that this Python has for it."""
+    window(size)
+    text = b'["a", "b",\n \n ]'
+    items, refusal = taken(stream(text, 1).items())
+    with pytest.raises(InvalidPayload) as refused:
+        json_text.parse(text, source="long")
+    assert [item.value for item in items] == ["a", "b"]
+    assert str(refusal) == str(refused.value)
+
+
 @pytest.mark.parametrize("size", range(2, 14))
 def test_a_number_that_is_cut_is_read_on(size: int, window: Callable[[int], None]) -> None:
     """Wherever a window ends, in 1.5 or 1e+5, no number ends before its last digit."""

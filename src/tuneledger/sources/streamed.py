@@ -134,7 +134,6 @@ class _Reader:
             follows = self.text[self.at : self.at + 1]
             if follows == ",":
                 behind = closing
-                self.at += 1
             elif follows == "]":
                 behind, around = self._behind(head, place)
             else:
@@ -150,6 +149,7 @@ class _Reader:
             yield Item(place, text, value, document)
             if follows == "]":
                 return
+            self._pass_comma(place)
             index += 1
 
     def _value(self, place: str) -> tuple[str, Any]:
@@ -196,6 +196,22 @@ class _Reader:
             if self.at < len(self.text) or self._ended:
                 return
             self._read_on()
+
+    def _pass_comma(self, place: str) -> None:
+        """Go to the next item; refuse a comma behind which there is none."""
+        following = _past_space(self.text, self.at + 1)
+        while following == len(self.text) and not self._ended:
+            self._grow(place)
+            following = _past_space(self.text, self.at + 1)
+        if self.text.startswith("]", following):
+            # Words and place differ from one Python to the next, and are to be those of a short list.
+            begun = "[0"
+            try:
+                _LOOKING.decode(f"{begun}{self.text[self.at : following + 1]}")
+            except json.JSONDecodeError as error:
+                place_of_flaw = self.at + error.pos - len(begun)
+                raise self._refused(json.JSONDecodeError(error.msg, self.text, place_of_flaw)) from None
+        self.at = following
 
     def _behind(self, head: str, place: str) -> tuple[str, Any]:
         """Take what stands from the list's end on, and what it and the beginning say without the items."""
