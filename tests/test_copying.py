@@ -186,7 +186,9 @@ def test_conflicts_are_decided_as_by_a_save(source: Archive, tmp_path: Path) -> 
             assert repository.count_checkpoints("job-00") == 6
         assert copy_jobs(source, there, on_conflict="replace").merged == 1
         assert contents(there) == contents(source)
-        with pytest.raises(InvalidArgument):
+        with pytest.raises(
+            InvalidArgument, match="on_conflict is one of merge, keep, error, replace, not 'ask'"
+        ):
             copy_jobs(source, there, on_conflict="ask")
 
 

@@ -379,3 +379,9 @@ def test_the_command_says_what_was_joined(
     assert [given["joined_to"] for given in told] == [str(folder / "job.json"), None]
     assert run(["best", openai_job()["id"], "train_loss", "--db", sqlite_url]) == 0
     assert "kept no checkpoint at step 9" in capsys.readouterr().err
+
+
+def test_a_wrong_way_to_treat_conflicts_is_refused(tmp_path: Path) -> None:
+    """By an error of ours, before anything is read."""
+    with Archive("sqlite://") as archive, pytest.raises(InvalidArgument, match="on_conflict is one of"):
+        next(archive_paths(archive, [str(tmp_path)], on_conflict="ask"))

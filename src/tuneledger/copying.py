@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Final, Unpack
 
-from tuneledger.errors import Conflict, InvalidArgument, shortened
+from tuneledger.errors import Conflict, shortened
 from tuneledger.repository import OnConflict
 
 if TYPE_CHECKING:
@@ -64,10 +64,7 @@ def copy_jobs(
     ``prove`` every job's digest is computed again at the end from what ``target`` then holds.
     Raises `JobNotFound` for one of ``job_ids`` that ``source`` does not have.
     """
-    try:
-        mode = OnConflict(on_conflict)
-    except ValueError:
-        raise InvalidArgument(f"on_conflict is one of {', '.join(OnConflict)}, not {on_conflict!r}") from None
+    mode = OnConflict(on_conflict)
     report = CopyReport()
     if job_ids is not None:
         with source.read() as there:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
+from tuneledger.errors import InvalidArgument, shortened
 from tuneledger.markup import Record, curve, described, table
 
 if TYPE_CHECKING:
@@ -40,6 +41,10 @@ class OnConflict(enum.StrEnum):
     """Add what is new; where the newer payload would change a value raise Conflict, writing nothing."""
     REPLACE = "replace"
     """The job becomes exactly the payload; the one mode that removes."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> NoReturn:
+        raise InvalidArgument(f"on_conflict is one of {', '.join(cls)}, not {shortened(value)!r}")
 
 
 class Absent(enum.Enum):

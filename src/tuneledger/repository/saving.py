@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import bindparam, delete, select, update
 
 from tuneledger.engine import has_citus, insert_into
-from tuneledger.errors import DatabaseDamaged, InvalidArgument, JobNotFound, shortened
+from tuneledger.errors import DatabaseDamaged, JobNotFound, shortened
 from tuneledger.mapping import (
     CheckpointColumns,
     EventValues,
@@ -101,7 +101,7 @@ class JobWriting(JobAppending):
         job of another provider.
         """
         self._require_writing()
-        decisions = Decisions(_mode(on_conflict), job.job_id)
+        decisions = Decisions(OnConflict(on_conflict), job.job_id)
         parts = _Parts.of(job)
         for _ in range(_MOST_ROUNDS):
             stored = self._stored(job.job_id)
@@ -145,7 +145,7 @@ class JobWriting(JobAppending):
         `InvalidPayload` where a step stands twice with different content.
         """
         self._require_writing()
-        decisions = Decisions(_mode(on_conflict), job_id)
+        decisions = Decisions(OnConflict(on_conflict), job_id)
         refuse_flawed(job_id)
         # A job's checkpoints are those of its model: in step order, none contradicting another.
         payload = {"job_id": job_id, "provider": "-", "checkpoints": list(checkpoints)}
@@ -225,10 +225,3 @@ class JobWriting(JobAppending):
             self._execute(update(JobRow).where(JobRow.job_key == job_key).values(content.values()))
         self._set_digest(job_key, locked, merged)
         return merged.report(row["job_id"], decisions)
-
-
-def _mode(on_conflict: OnConflict | str) -> OnConflict:
-    try:
-        return OnConflict(on_conflict)
-    except ValueError:
-        raise InvalidArgument(f"on_conflict is one of {', '.join(OnConflict)}, not {on_conflict!r}") from None
