@@ -82,6 +82,7 @@ from tuneledger import Archive, copying, parquet
 from tuneledger.repository import copying as rows, digests
 from tuneledger.testing import checkpoints, job
 
+copying._JOBS_A_PAGE = 2
 copying._ROWS_A_BATCH = 1000
 rows._ROWS_A_WINDOW = parquet._ROWS_A_BATCH = 500
 digests._VALUES_A_WINDOW = 1500

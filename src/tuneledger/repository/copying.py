@@ -7,8 +7,9 @@ ids of metric names are those of the other archive and are exchanged on the way.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from itertools import compress
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Unpack
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Unpack, cast
 
 from sqlalchemy import and_, bindparam, delete, func, select, tuple_
 
@@ -36,7 +37,7 @@ from tuneledger.tables import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from sqlalchemy import Select, Table
+    from sqlalchemy import Column, Select, Table
 
 __all__ = ["TABLES_OF_A_JOB", "ChangeBeside", "Columns", "JobToCopy", "RowCopying"]
 
@@ -69,6 +70,35 @@ _NAMES = (
     .where(JobMetricRow.job_key.in_(bindparam("job_keys", expanding=True)))
     .distinct()
 )
+
+
+# Made once a table: a copy asks each table for job after job, and the parts of a statement form cycles, whose
+# memory comes back only when the collector looks.
+@cache
+def _of_jobs(table: Table) -> Select[*tuple[Any, ...]]:
+    """Find the rows of jobs, in key order."""
+    of_jobs = table.c.job_key.in_(bindparam("job_keys", expanding=True))
+    return select(table).where(of_jobs).order_by(*table.primary_key)
+
+
+@cache
+def _of_one_job(table: Table) -> Select[*tuple[Any, ...]]:
+    """Find the first rows of one job; the rest of the key says how far one is."""
+    of_job = table.c.job_key == bindparam("job_key")
+    return select(table).where(of_job).order_by(*_rest_of_key(table)).limit(bindparam("size"))
+
+
+@cache
+def _after(table: Table) -> Select[*tuple[Any, ...]]:
+    """Find the rows of one job after one of them."""
+    rest = _rest_of_key(table)
+    last = tuple_(*(bindparam(f"after_{column.name}", type_=column.type) for column in rest))
+    return _of_one_job(table).where(tuple_(*rest) > last)
+
+
+def _rest_of_key(table: Table) -> list[Column[Any]]:
+    return list(table.primary_key)[1:]
+
 
 # No digest covers these: equal digests say nothing of them.
 _BESIDE: Final = tuple(TABLES_OF_A_JOB[row_class.__tablename__] for row_class in (JobLabelRow, InputRow))
@@ -206,10 +236,8 @@ class RowCopying(JobWriting, LabelWriting, DigestQueries):
 
         In place of keys stand what they mean anywhere: job_id for job_key, metric for name_id.
         """
-        jobs = JobRow.__table__
-        columns = self._fetched_columns(
-            select(jobs).where(JobRow.job_key.in_(job_keys)).order_by(JobRow.job_key)
-        )
+        jobs = cast("Table", JobRow.__table__)
+        columns = self._fetched_columns(_of_jobs(jobs), {"job_keys": job_keys})
         if not columns:
             return
         ids = dict(zip(columns.pop("job_key"), columns["job_id"], strict=True))
@@ -250,26 +278,23 @@ class RowCopying(JobWriting, LabelWriting, DigestQueries):
 
     def _windows_of(self, table: Table, job_keys: Sequence[int]) -> Iterator[Columns]:
         """Give the rows of jobs in key order: of one job window by window, of several at once."""
-        key = list(table.primary_key)
-        several = select(table).where(table.c.job_key.in_(job_keys)).order_by(*key)
-        if len(job_keys) > 1 or len(key) == 1:
-            yield self._fetched_columns(several)
+        rest = _rest_of_key(table)
+        if len(job_keys) > 1 or not rest:
+            yield self._fetched_columns(_of_jobs(table), {"job_keys": job_keys})
             return
-        # Within one job the rest of the key says how far it is.
-        rest = key[1:]
-        first = select(table).where(table.c.job_key == job_keys[0]).order_by(*rest).limit(_ROWS_A_WINDOW)
-        columns = self._fetched_columns(first)
+        bounds = {"job_key": job_keys[0], "size": _ROWS_A_WINDOW}
+        columns = self._fetched_columns(_of_one_job(table), bounds)
         while columns:
             yield columns
             if len(columns["job_key"]) < _ROWS_A_WINDOW:
                 return
-            last = tuple(columns[column.name][-1] for column in rest)
-            columns = self._fetched_columns(first.where(tuple_(*rest) > tuple_(*last)))
+            last = {f"after_{column.name}": columns[column.name][-1] for column in rest}
+            columns = self._fetched_columns(_after(table), bounds | last)
 
-    def _fetched_columns(self, statement: Select[*tuple[Any, ...]]) -> Columns:
+    def _fetched_columns(self, statement: Select[*tuple[Any, ...]], parameters: Mapping[str, Any]) -> Columns:
         """Give the rows of a statement as columns by name; nothing at all where there is no row."""
         with quiet_collector():  # turning rows into columns takes an object a row, too
-            rows = self._fetched(statement)
+            rows = self._fetched(statement, parameters)
             names = statement.selected_columns.keys()
             return dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else {}
 
