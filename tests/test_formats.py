@@ -232,6 +232,8 @@ def test_export_asks_for_jobs_or_all(tmp_path: Path, capsys: pytest.CaptureFixtu
             "not_evaluated",
         ),
         ('{"tuneledger": 1, "job_id": "a", "provider": "p"}\n{"tuneledger": 2}\n', "line 2"),
+        ('{"tuneledger": 1, "job_id": "a", "provider": "p"}\n5\n', "line 2: is no job line"),
+        ('{"tuneledger": 2, "job_id": "a", "provider": "p"}\n', "line 1: is no job line of this release"),
         ('{"tuneledger": 1, "not_evaluated": [], "job_id": "a", "provider": "p"}\n', "not_evaluated"),
         ('{"tuneledger": 1, "job_id": 5}\n', "job_id"),
         ("job_id,provider,step_number,created_at,metric,value\na,p,1\n", "line 2"),
@@ -259,6 +261,20 @@ def test_a_job_id_must_be_the_file_s_own(tmp_path: Path, shape: str) -> None:
     back = ["archive", str(output), "--db", str(tmp_path / "x.db"), "--job-id"]
     assert run([*back, "rich"]) == 0
     assert run([*back, "another"]) == 1
+
+
+def test_job_lines_may_be_written_anew_by_other_tools(archive: Archive, tmp_path: Path) -> None:
+    """As by `jq --compact-output`, without spaces."""
+    output, back = tmp_path / "out", str(tmp_path / "back.db")
+    arguments = ["--format", "jsonl", "-o", str(output), "--db", str(tmp_path / "from.db")]
+    assert run(["export", "--all", *arguments]) == 0
+    lines = [json.dumps(json.loads(line), separators=(",", ":")) for line in output.read_text().splitlines()]
+    output.write_text("\n".join(lines))
+    assert run(["archive", str(output), "--db", back]) == 0
+    with Archive(back) as other:
+        assert sorted(jobs_of(other), key=lambda found: found.job_id) == sorted(
+            jobs_of(archive), key=lambda found: found.job_id
+        )
 
 
 def test_refused_conflicts_of_a_folder(

@@ -254,6 +254,48 @@ def test_what_is_not_openai_s_is_refused(content: object, reason: str) -> None:
     assert refused.value.source == "bad.json"
 
 
+def without(item: dict[str, Any], name: str) -> dict[str, Any]:
+    """An object that lacks a member."""
+    return {key: value for key, value in item.items() if key != name}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(without(openai_job(), name) for name in ("id", "training_file", "status", "created_at")),
+        *(without(openai_checkpoint(5), name) for name in ("fine_tuning_job_id", "step_number", "metrics")),
+        # A line of some program's log has most of an event's members.
+        *(without(openai_event(1), name) for name in ("id", "level", "message", "created_at")),
+        [openai_event(1), {"level": "info"}],
+        page([{"level": "info"}]),
+        page([]),
+        {"data": {"events": []}},
+        {},
+        {"events": 5},
+        {"checkpoints": {"a": 1}},
+        {"events": [], "epoch": 1},
+        "step,train_loss,train_accuracy,valid_loss\n1,0.5,0.5,0.5\n",
+    ],
+)
+def test_an_impostor_of_openai_s_is_told(content: object) -> None:
+    """What lacks a member of a job, a checkpoint or an event is none, by itself or on a page."""
+    impostor = document("job.json", content)
+    with pytest.raises(UnknownFormat):
+        recognised(impostor)
+    if content not in (page([]), {}):  # nothing in them is wrong, where they are said to be OpenAI's
+        with pytest.raises(InvalidPayload):
+            read("openai", impostor)
+
+
+def test_a_page_may_say_what_it_will_of_itself() -> None:
+    """It is told by its items: a field that a service adds to its pages hides no job."""
+    pages = page([openai_job(), openai_checkpoint(5, a=1.0)]) | {"total": 2, "next": None}
+    given = document("page.json", pages)
+    assert recognised(given).name == "openai"
+    (job,) = read("openai", given)
+    assert [checkpoint.step_number for checkpoint in job.checkpoints] == [5]
+
+
 def test_another_job_than_the_one_asked_for_is_refused() -> None:
     """`--job-id` names the job of what does not name it, and checks what does."""
     with pytest.raises(InvalidPayload, match="not the job id that was asked for"):

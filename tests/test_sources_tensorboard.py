@@ -87,3 +87,5 @@ def test_another_file_is_refused() -> None:
     """The first record of every event file names its version."""
     with pytest.raises(InvalidPayload, match="names no version"):
         read(b"PK" + bytes(100))
+    with pytest.raises(InvalidPayload, match="names no version"):
+        read(b"Each file begins with brain.Event:2, its version.")

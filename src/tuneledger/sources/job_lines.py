@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["SOURCE", "job_line"]
 
 _VERSION: Final = 1
-_MARK: Final = b'{"tuneledger": '
+_MARK: Final = b'{"tuneledger":'
 
 
 def job_line(job: Job) -> str:

@@ -36,8 +36,6 @@ AZURE = "azure"
 
 _RESULT_COLUMNS = {"step", "train_loss", "train_accuracy", "valid_loss", "valid_mean_token_accuracy"}
 _AZURE_ID = re.compile(r"ft[a-z]+-[0-9a-f]{32}")
-_ENVELOPE = {"object", "data", "has_more", "first_id", "last_id"}
-"""What a page says of itself and not of the job."""
 _EVENT_METADATA = {"step", "total_steps"}
 _LISTS = ("checkpoints", "events", "step_metrics")
 
@@ -80,8 +78,8 @@ def _is_part(value: object) -> bool:
 
 
 def _listed(value: object) -> list[Any] | None:
-    """Give the items of a page or a bare list, None for anything else."""
-    if isinstance(value, dict) and value.keys() <= _ENVELOPE:
+    """Give the items of a page, whatever it says of itself, or of a bare list; None for anything else."""
+    if isinstance(value, dict) and not _is_part(value):
         value = value.get("data")
     return value if isinstance(value, list) else None
 
