@@ -299,6 +299,23 @@ def test_a_key_is_never_sent_in_the_open(url: str) -> None:
         Service("Played", url, {})
 
 
+def followed(
+    archive: Archive, played: Played, *job_ids: str, pauses: list[float] | None = None
+) -> list[Outcome]:
+    """What a watch of jobs gives until it ends by itself, which it does within twenty rounds."""
+    waited = [] if pauses is None else pauses
+
+    def pause(seconds: float) -> None:
+        waited.append(seconds)
+        assert len(waited) < 20, "the watch does not end"
+
+    return list(
+        watch_jobs(
+            archive, provider_named("openai"), service(played), every_seconds=30, pause=pause, job_ids=job_ids
+        )
+    )
+
+
 def test_watching_ends_with_the_jobs(sqlite_url: str) -> None:
     """Running jobs are asked for again until they end; rounds without news say nothing."""
     answers = openai_answers(openai_job())
@@ -307,16 +324,7 @@ def test_watching_ends_with_the_jobs(sqlite_url: str) -> None:
     )
     pauses: list[float] = []
     with provider_server(answers) as played, Archive(sqlite_url) as archive:
-        outcomes = list(
-            watch_jobs(
-                archive,
-                provider_named("openai"),
-                service(played),
-                every_seconds=30,
-                pause=pauses.append,
-                job_ids=[OPENAI_ID],
-            )
-        )
+        outcomes = followed(archive, played, OPENAI_ID, pauses=pauses)
     assert [outcome.reports[0].wrote for outcome in outcomes] == [True, True]
     assert pauses == [30, 30]
 
@@ -338,21 +346,9 @@ def test_watching_outlives_a_service_that_is_away(sqlite_url: str, caplog: pytes
     answers = openai_answers(running)
     path = f"{JOBS}/{OPENAI_ID}"
     answers[path] = Sequence([running, *[503] * 18, running, *[429] * 6, openai_job()])
-
-    def follow(archive: Archive, played: Played) -> list[Outcome]:
-        return list(
-            watch_jobs(
-                archive,
-                provider_named("openai"),
-                service(played),
-                every_seconds=1,
-                pause=lambda _: None,
-                job_ids=[OPENAI_ID],
-            )
-        )
-
     with provider_server(answers) as played, Archive(sqlite_url) as archive:
-        assert [outcome.reports[0].wrote for outcome in follow(archive, played)] == [True, True]
+        outcomes = followed(archive, played, OPENAI_ID)
+    assert [outcome.reports[0].wrote for outcome in outcomes] == [True, True]
     told = [record.message.partition(f"{played.url}{path}") for record in caplog.records]
     assert [(before, after.rpartition(";")[2]) for before, _, after in told] == [
         ("Played does not answer ", " it is asked again"),
@@ -364,10 +360,10 @@ def test_watching_outlives_a_service_that_is_away(sqlite_url: str, caplog: pytes
     with provider_server(answers) as played, Archive("sqlite://") as archive:
         played.answers[path] = Sequence([running, 401])
         with pytest.raises(SourceRefused, match="does not accept the key"):
-            follow(archive, played)
+            followed(archive, played, OPENAI_ID)
         played.answers[path] = 503
         with pytest.raises(SourceRefused, match="did not answer"):
-            follow(archive, played)
+            followed(archive, played, OPENAI_ID)
     assert KEY not in caplog.text
 
 
@@ -378,16 +374,7 @@ def test_watching_waits_for_no_job_that_is_not_there(sqlite_url: str) -> None:
     wrong, otherwise = openai_job() | {"created_at": "?"}, openai_job() | {"status": 5}
     answers[path] = Sequence([wrong, wrong, otherwise, openai_job()])
     with provider_server(answers) as played, Archive(sqlite_url) as archive:
-        outcomes = list(
-            watch_jobs(
-                archive,
-                provider_named("openai"),
-                service(played),
-                every_seconds=1,
-                pause=lambda _: None,
-                job_ids=["ftjob-gone", OPENAI_ID],
-            )
-        )
+        outcomes = followed(archive, played, "ftjob-gone", OPENAI_ID)
     assert ["no such job" in str(outcome.error) for outcome in outcomes] == [True, False, False, False]
     assert ["field" in str(outcome.error) for outcome in outcomes] == [False, True, True, False]
     assert [path for path, _ in played.asked].count(f"{JOBS}/ftjob-gone") == 4
