@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import event, select, text
 
 from tuneledger import NOT_EVALUATED, Archive, Event, Input, copying
 from tuneledger.cli import exit_codes, run
@@ -80,6 +80,27 @@ def contents(archive: Archive) -> dict[str, list[tuple[Any, ...]]]:
             ]
             found[name] = sorted(rows)
     return found
+
+
+def test_what_rows_share_is_bound_once(tmp_path: Path) -> None:
+    """A value costs SQLite two bound values, step and value: not the job, the metric and a NULL each time."""
+    bound = 0
+
+    def count(_connection: object, _cursor: object, statement: str, parameters: Any, *_rest: object) -> None:
+        nonlocal bound
+        if statement.startswith("INSERT INTO metrics "):
+            bound += sum(map(len, parameters)) if isinstance(parameters, list) else len(parameters)
+
+    names = ("train_loss", "valid_loss", "odd")
+    steps = [checkpoint(step, dict.fromkeys(names, step / 8)) for step in range(1_000)]
+    odd = checkpoint(1_000, {"odd": math.nan})
+    with Archive(tmp_path / "from.db") as source, Archive(tmp_path / "to.db") as target:
+        source.save(job("long", checkpoints=[*steps, odd]))
+        event.listen(target.engine, "before_cursor_execute", count)
+        assert copy_jobs(source, target).copied == 1
+        # The one series that has kinds has 1,001 of them bound too; a statement, what its rows share.
+        assert bound <= 2 * 3_001 + 1_001 + 2 * 3 * (1_001 // 200 + 1)
+        assert contents(source) == contents(target)
 
 
 def test_copy_carries_every_row(source: Archive, database_url: str, tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from itertools import compress
+from itertools import chain, compress, pairwise
+from operator import ne
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Unpack, cast
 
 from sqlalchemy import and_, bindparam, delete, func, select, tuple_
@@ -43,6 +44,9 @@ __all__ = ["TABLES_OF_A_JOB", "ChangeBeside", "Columns", "JobToCopy", "RowCopyin
 
 _ROWS_A_WINDOW: Final = 50_000
 """Rows of one table that are in memory at once."""
+
+_ROWS_A_BLOCK: Final = 20
+"""Rows of a series, on average, that are worth statements of their own, which bind job and metric once."""
 
 _CLASSES: Final = {mapper.local_table: mapper.class_ for mapper in Base.registry.mappers}
 # Parents first, as foreign keys ask.
@@ -268,7 +272,7 @@ class RowCopying(JobWriting, LabelWriting, DigestQueries):
                 if "metric" in columns:
                     name_ids |= self._name_ids(set(columns["metric"]) - name_ids.keys())
                     columns["name_id"] = [name_ids[metric] for metric in columns.pop("metric")]
-                self._columns_of_rows(_CLASSES[TABLES_OF_A_JOB[name]], {}, [({}, columns)])
+                self._columns_of_rows(_CLASSES[TABLES_OF_A_JOB[name]], {}, _blocks(columns))
         return set(keys)
 
     def _add_jobs(self, columns: Columns) -> dict[str, int]:
@@ -297,6 +301,24 @@ class RowCopying(JobWriting, LabelWriting, DigestQueries):
             rows = self._fetched(statement, parameters)
             names = statement.selected_columns.keys()
             return dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else {}
+
+
+def _blocks(columns: Columns) -> list[tuple[dict[str, Any], Columns]]:
+    """Part rows where another job or metric begins, to give `insert_columns` what each part shares once.
+
+    A column in which a part has nothing but NULL is left out of it.
+    """
+    shared = [name for name in ("job_key", "name_id") if name in columns]
+    keys = list(zip(*(columns[name] for name in shared), strict=True))
+    begins = list(compress(range(1, len(keys)), map(ne, keys, keys[1:])))
+    if len(keys) < _ROWS_A_BLOCK * (len(begins) + 1):
+        return [({}, columns)]
+    blocks = []
+    for first, last in pairwise(chain((0,), begins, (len(keys),))):
+        parts = {name: values[first:last] for name, values in columns.items() if name not in shared}
+        rows = {name: part for name, part in parts.items() if part.count(None) < len(part)}
+        blocks.append((dict(zip(shared, keys[first], strict=True)), rows))
+    return blocks
 
 
 def _named(columns: Columns, ids: Mapping[int, str], names: Mapping[int, str]) -> Columns:
