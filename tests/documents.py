@@ -53,6 +53,7 @@ class Reader:
         self.count = 0
         self._before = dict(os.environ), Path.cwd()
         self._servers = ExitStack()
+        self._installed = False  # this process does not see it
 
     def __enter__(self) -> Self:
         """Go into the folder."""
@@ -72,13 +73,14 @@ class Reader:
     def follow(self, text: str) -> None:
         """Do what the `sh`, `console` and `python` blocks say; what they show must be what comes.
 
-        A Python block with a title is a file; one without is run, and a `text` block right after it is what
-        it prints. In a console block the lines after a command are what that prints on standard output.
+        A Python or TOML block with a title is a file; a Python block without is run, and a `text` block
+        right after it is what it prints. In a console block the lines after a command are what that prints
+        on standard output.
         """
         said: str | None = None
         for block in blocks(text):
             content = block.content.replace(HOME, str(self.folder))
-            if block.language == "python" and block.title:
+            if block.title and block.language in {"python", "toml"}:
                 self._write(block.title, content)
             elif block.language == "python":
                 said = self._ended([sys.executable, "-c", content], "a block of Python")
@@ -105,6 +107,9 @@ class Reader:
             if value != "...":
                 self.environment[name] = shlex.split(value)[0]
             return ""
+        if command == "pip install .":
+            self._install()
+            return ""
         if command.startswith("pip install "):
             for named in re.findall(r"tuneledger\[([^]]+)\]", command):
                 assert set(named.split(",")) <= set(_EXTRAS), command
@@ -113,9 +118,16 @@ class Reader:
         if (program, *arguments[:1]) == ("tuneledger", "dashboard") or program == "uvicorn":
             self._serve(program, arguments)
             return ""
-        if program == "tuneledger" and not _SHELL.search(command):
+        if program == "tuneledger" and not (_SHELL.search(command) or self._installed):
             return self._run_here(arguments)
         return self._ended(["/bin/bash", "-c", command], f"$ {command}")
+
+    def _install(self) -> None:
+        """Install the package that the folder holds, beside what is installed."""
+        options = ["--quiet", "--no-deps", "--no-index", "--no-build-isolation", "--target", "site", "."]
+        self._ended([sys.executable, "-m", "pip", "install", *options], "pip install .")
+        self.environment["PYTHONPATH"] = str(self.folder / "site")
+        self._installed = True
 
     def _serve(self, program: str, arguments: list[str]) -> None:
         port = arguments[arguments.index("--port") + 1] if "--port" in arguments else "8080"

@@ -4,7 +4,8 @@ import json
 import struct
 from typing import Any
 
-from tuneledger.sources import VALUE_HEADER, Document, Hints
+from tuneledger.sources import VALUE_HEADER, Document, Hints, named
+from tuneledger.testing import SourceExample
 
 PATH = "/runs/one"
 
@@ -237,10 +238,10 @@ SERIES: dict[str, list[Document]] = {
         ),
     ],
     "wandb": [
-        document("history.csv", ",_step,_timestamp,_runtime,loss\n0,1,1700000000.5,1.5,0.5\n"),
+        document("history.csv", "_step,_timestamp,_runtime,loss\n1,1700000000.5,1.5,0.5\n"),
         document(
             "history.csv",
-            ",_step,_timestamp,_runtime,loss\n0,1,1700000000.5,1.5,0.5\n1,2,1700000001.5,2.5,NaN\n2,3,,,0.25\n",
+            "_step,_timestamp,_runtime,loss\n1,1700000000.5,1.5,0.5\n2,1700000001.5,2.5,NaN\n3,,,0.25\n",
         ),
     ],
     "neptune": [
@@ -299,7 +300,17 @@ SERIES: dict[str, list[Document]] = {
 
 COLUMNS = {"step": "iteration", "created_at": "seconds", "metric.train_loss": "loss"}
 
+# What the caller must say of these files, of some of which the record does not name its run.
+JOB_IDS = dict.fromkeys(("huggingface", "lightning", "wandb", "tensorboard", "csv", "jsonl"), "run") | {
+    "openai": "ftjob-abcdefghijklmnopqrstuvwx"
+}
+
 
 def hints_for(source: str, job_id: str | None = None) -> Hints:
     """What the caller says of these files."""
     return Hints(job_id=job_id, columns=COLUMNS if source in {"csv", "jsonl"} else {})
+
+
+def example_of(source: str) -> SourceExample:
+    """A source with its records."""
+    return SourceExample(named(source), tuple(SERIES[source]), hints_for(source, JOB_IDS.get(source)))

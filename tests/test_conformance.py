@@ -14,9 +14,12 @@ from tuneledger import Archive
 from tuneledger.testing import ArchiveConformance, Door
 
 UNFINISHED = """
-from tuneledger.testing import ArchiveConformance
+from tuneledger.testing import ArchiveConformance, SourceConformance
 
-class TestMine(ArchiveConformance):
+class TestMyArchive(ArchiveConformance):
+    pass
+
+class TestMySource(SourceConformance):
     pass
 """
 
@@ -53,10 +56,20 @@ class TestAsynchronousDoor(ArchiveConformance):
             yield archive
 
 
-def test_a_suite_without_an_archive_says_what_to_do(tmp_path: Path) -> None:
+def test_a_suite_without_its_fixture_says_what_to_do(tmp_path: Path) -> None:
     """Whoever forgets the one fixture is told which."""
     (tmp_path / "test_mine.py").write_text(UNFINISHED)
-    pytest_run = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "test_append"]
+    pytest_run = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-k",
+        "test_append or test_no_id_is_made_up",
+    ]
     ended = subprocess.run(pytest_run, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert ended.returncode == pytest.ExitCode.TESTS_FAILED
     assert "override the fixture `archive`" in ended.stdout
+    assert "override the fixture `example`" in ended.stdout

@@ -173,6 +173,11 @@ def test_pages_that_need_files_alone(name: str, records: Path) -> None:
     followed(name, records)
 
 
+def test_page_of_a_provider(tmp_path: Path) -> None:
+    """The example is a package that installs, passes the suite, and is known to every command."""
+    followed("how-to/provider.md", tmp_path)
+
+
 JOBS = "/fine_tuning/jobs"
 
 

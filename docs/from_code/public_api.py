@@ -16,6 +16,7 @@ MODULES = (
     "tuneledger.models",
     "tuneledger.repository",
     "tuneledger.errors",
+    "tuneledger.sources",
     "tuneledger.aio",
     "tuneledger.frames",
     "tuneledger.testing",
@@ -39,7 +40,7 @@ def _of_module(module: str) -> Iterator[str]:
             yield f"{whole} = tuneledger.{name}"
         elif inspect.isclass(value):
             yield from _of_class(whole, value)
-        elif inspect.isfunction(value):
+        elif inspect.isfunction(inspect.unwrap(value)):
             yield f"{whole}{_signature(value)}"
         elif get_origin(value) is Literal:
             yield f"{whole} = {_text(value)}"
@@ -85,9 +86,12 @@ def _attribute(whole: str, value: Any) -> Iterator[str]:
 def _signature(function: Any) -> str:
     found = inspect.signature(function)
     given = [
-        parameter.replace(annotation=_Said(_text(parameter.annotation)))
-        if parameter.annotation is not parameter.empty
-        else parameter
+        parameter.replace(
+            annotation=_Said(_text(parameter.annotation))
+            if parameter.annotation is not parameter.empty
+            else parameter.annotation,
+            default=_Said("<function>") if inspect.isfunction(parameter.default) else parameter.default,
+        )
         for name, parameter in found.parameters.items()
         if name not in {"self", "cls"}
     ]
@@ -98,7 +102,7 @@ def _signature(function: Any) -> str:
 
 
 class _Said:
-    """An annotation as it is written."""
+    """What stands in a signature, as it is written."""
 
     def __init__(self, text: str) -> None:
         self.text = text

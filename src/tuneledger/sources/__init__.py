@@ -26,13 +26,16 @@ from tuneledger.sources import (
     wandb,
 )
 from tuneledger.sources import value_rows as rows_of_values
-from tuneledger.sources.document import Document, Hints, refuse_many_values
+from tuneledger.sources.delimited import Table, header, table
+from tuneledger.sources.document import Document, Hints, items_of, refuse_many_values
 from tuneledger.sources.job_lines import job_line
 from tuneledger.sources.lists import jobs_of_list
 from tuneledger.sources.mapped import columns_from
 from tuneledger.sources.notes import Note, quality_notes
-from tuneledger.sources.source import Source, exported_as_is
-from tuneledger.sources.streamed import Stream
+from tuneledger.sources.source import OTHER_JOB, Source, exported_as_is, local_job_id
+from tuneledger.sources.steps import checkpoints_of_rows
+from tuneledger.sources.streamed import Item, Stream
+from tuneledger.sources.times import unix_seconds
 from tuneledger.sources.value_rows import HEADER as VALUE_HEADER
 from tuneledger.sources.value_rows import value_rows
 
@@ -43,24 +46,34 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MAPPED",
+    "OTHER_JOB",
     "OURS",
     "VALUE_HEADER",
     "Document",
     "Hints",
+    "Item",
     "Note",
     "Source",
     "Stream",
+    "Table",
+    "checkpoints_of_rows",
     "columns_from",
     "exported",
+    "exported_as_is",
     "exported_in_list",
+    "header",
+    "items_of",
     "job_line",
     "jobs_of_list",
     "kept",
     "known",
+    "local_job_id",
     "named",
     "notes",
     "recognised",
     "refuse_many_values",
+    "table",
+    "unix_seconds",
     "value_rows",
 ]
 

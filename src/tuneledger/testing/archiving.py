@@ -1,0 +1,158 @@
+"""What becomes of a source's jobs in an archive, and on the way out of it."""
+
+from __future__ import annotations
+
+import json
+import time
+from functools import partial
+from itertools import permutations
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from tuneledger.archive import Archive
+from tuneledger.errors import InvalidPayload
+from tuneledger.sources import Document, Hints, Stream, exported, jobs_of_list, recognised
+from tuneledger.testing.example import (
+    EXACT,
+    KEPT,
+    OfSource,
+    exact_numbers,
+    jobs_or_refusal,
+    shown,
+    with_unknown_fields,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tuneledger.models import Job
+    from tuneledger.testing.example import SourceExample
+
+__all__ = ["ArchivingConformance", "ReadingConformance"]
+
+_MANY: Final = 1_000
+_ITEM_BYTES: Final = 2**14
+_BOUNDS: Final = (2**26, 10**6)
+"""The most bytes and values of a job."""
+
+
+class ReadingConformance(OfSource):
+    """What is read of a document: all of it, and nothing beside."""
+
+    def test_all_files_of_a_run_are_of_one_job(self, example: SourceExample) -> None:
+        """Whichever of them is read, it is the same job of the same provider."""
+        jobs = [job for document in example.documents for job in example.jobs(document)]
+        assert len({(job.job_id, job.provider) for job in jobs}) == 1
+
+    def test_it_depends_on_the_bytes_and_the_id_alone(
+        self, example: SourceExample, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Neither the document's name nor its place nor the clock is in the job."""
+        first = [example.jobs(document) for document in example.documents]
+        monkeypatch.setattr(time, "time", lambda: 1.0)
+        monkeypatch.setattr(time, "time_ns", lambda: 10**9)
+        elsewhere = [Document("other", document.data, "/else/where") for document in example.documents]
+        assert [example.jobs(document) for document in elsewhere] == first
+
+    def test_a_number_keeps_all_of_its_digits(self, example: SourceExample) -> None:
+        """Nothing is rounded on the way in and out; a fraction in a wrong place is refused by that place."""
+        for document in example.documents:
+            for changed in exact_numbers(document):
+                read = jobs_or_refusal(example, changed)
+                if isinstance(read, InvalidPayload):
+                    assert read.position or read.field, f"{read}\n{changed.text}"
+                else:
+                    assert EXACT in shown(example, read), changed.text
+
+    def test_fields_that_nobody_knows_are_kept(self, example: SourceExample) -> None:
+        """What a provider adds to its JSON tomorrow is in the job, wherever it stands."""
+        for document in example.documents:
+            for changed in with_unknown_fields(document):
+                assert KEPT in shown(example, example.jobs(changed)), changed.text
+
+    def test_a_list_of_many_is_read_job_by_job(self, example: SourceExample) -> None:
+        """A source with ``is_job`` gives the first job of a long list before the list is read whole."""
+        if example.source.is_job is None:
+            return
+        for document in example.documents:
+            if example.source.is_job(document.json_or_none):
+                given = _LongList(json.dumps(document.json))
+                listed = jobs_of_list(given.stream(), example.hints, [example.source])
+                assert listed is not None
+                assert [next(listed)[1]] == example.jobs(document)
+                assert given.taken < _MANY
+
+    def test_a_stream_gives_what_the_whole_does(self, example: SourceExample) -> None:
+        """A source with ``stream`` gives the same jobs by either way."""
+        if example.source.stream is None:
+            return
+        for document in example.documents:
+            given = Stream("whole", "/whole", partial(iter, [document.data]), *_BOUNDS)
+            streamed = example.source.stream(given, example.hints)
+            assert streamed is None or list(streamed) == example.jobs(document)
+
+
+class _LongList:
+    """A list that repeats one item, and counts how much of it was asked for."""
+
+    def __init__(self, item: str) -> None:
+        self._item = item
+        self.taken = 0
+
+    def stream(self) -> Stream:
+        return Stream("many", "/many", self._chunks, *_BOUNDS)
+
+    def _chunks(self) -> Iterator[bytes]:
+        self.taken = 0
+        for number in range(_MANY):
+            self.taken += 1
+            yield f"{',' if number else '['}{self._item}".ljust(_ITEM_BYTES).encode()
+        yield b"]"
+
+
+class ArchivingConformance(OfSource):
+    """What an archive makes of the jobs. Override the fixture ``archive`` for another database."""
+
+    @pytest.fixture
+    def archive(self) -> Iterator[Archive]:
+        """Give an empty archive."""
+        with Archive("sqlite://") as archive:
+            yield archive
+
+    def test_what_is_exported_is_read_back_equal(self, example: SourceExample, archive: Archive) -> None:
+        """Archived, exported and read again, a job is the same: nothing is lost on the way."""
+        stored = _stored(archive, example)
+        text = json.dumps(exported(stored))
+        document = Document("exported", text.encode(), "/exported")
+        (back,) = recognised(document).read(document, Hints(job_id=stored.job_id))
+        assert back.checkpoints == stored.checkpoints
+        assert back.events == stored.events
+        assert back.document == stored.document
+        assert json.dumps(exported(back), sort_keys=True) == json.dumps(json.loads(text), sort_keys=True)
+
+    def test_archiving_twice_changes_nothing(self, example: SourceExample, archive: Archive) -> None:
+        """The second time nothing is written, for an earlier file of a run that has grown neither."""
+        _stored(archive, example)
+        for document in example.documents:
+            for job in example.jobs(document):
+                assert not archive.save(job).wrote, document.name
+
+    def test_the_order_of_files_does_not_matter(self, example: SourceExample, archive: Archive) -> None:
+        """Whatever order the files of a growing run arrive in, the archive ends the same."""
+        ends = []
+        for order in permutations(example.documents):
+            ends.append(_stored(archive, example, order))
+            with archive.write() as repository:
+                repository.delete_job(ends[-1].job_id)
+        assert all(end == ends[0] for end in ends)
+
+
+def _stored(archive: Archive, example: SourceExample, documents: tuple[Document, ...] | None = None) -> Job:
+    """Give the one job that these documents are in the archive."""
+    for document in example.documents if documents is None else documents:
+        for job in example.jobs(document):
+            archive.save(job)
+    with archive.read() as repository:
+        (summary,) = repository.jobs().jobs
+        return repository.job(summary.job_id)

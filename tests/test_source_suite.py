@@ -1,0 +1,255 @@
+"""The public suite for sources sees what it is there for: each promise, once broken, fails its test."""
+
+import inspect
+import json
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from source_records import SERIES, example_of
+from tuneledger import Archive
+from tuneledger.errors import InvalidPayload, TuneledgerError
+from tuneledger.models import Job, validated
+from tuneledger.sources import Document, Hints, Source, Stream, exported_as_is, items_of, known
+from tuneledger.testing import SourceConformance, SourceExample
+
+NAME = "theirs"
+Read = Callable[[Document, Hints], Iterator[Job]]
+
+
+def read(document: Document, hints: Hints) -> Iterator[Job]:
+    """What reads runs of theirs rightly, one or a list."""
+    for position, run in items_of(document.json, document.first_item):
+        yield read_run(run, position, document, hints)
+
+
+def read_whole(document: Document, hints: Hints) -> Iterator[Job]:
+    """What reads one run alone."""
+    yield read_run(document.json, "", document, hints)
+
+
+def read_run(run: Any, position: str, document: Document, hints: Hints) -> Job:
+    """The job of one run."""
+    if not is_job(run):
+        raise InvalidPayload(source=document.name, position=position, reason="not theirs")
+    if hints.job_id not in {None, run["theirs"]}:
+        raise InvalidPayload(source=document.name, position=position, reason="is another")
+    given = {
+        "job_id": run["theirs"],
+        "provider": NAME,
+        "revision": len(run["log"]),
+        "document": run | {"log": []},
+        "checkpoints": [
+            {
+                "metrics": {name: row[name] for name in row if name != "at"},
+                "step_number": row.get("at"),
+                "created_at": 0,
+            }
+            for row in run["log"]
+        ],
+    }
+    return validated(Job, given, source=document.name, position=position)
+
+
+def is_job(value: object) -> bool:
+    """Whether it is a run of theirs."""
+    return isinstance(value, dict) and {"theirs", "log"} <= value.keys() and value.get("version") == 2
+
+
+def changed(change: Callable[[Job], Job]) -> Read:
+    """What reads a run, and then does something to it."""
+
+    def reads(document: Document, hints: Hints) -> Iterator[Job]:
+        yield from map(change, read(document, hints))
+
+    return reads
+
+
+def with_checkpoints(job: Job, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Job:
+    """The job, with other metrics in each checkpoint."""
+    fields = exported_as_is(job)
+    for checkpoint in fields["checkpoints"]:
+        checkpoint["metrics"] = change(checkpoint["metrics"])
+    return Job.model_validate(fields)
+
+
+def rounded(metrics: dict[str, Any]) -> dict[str, Any]:
+    """Numbers as somebody shows them."""
+    return {name: round(value, 6) if isinstance(value, float) else value for name, value in metrics.items()}
+
+
+def numbers_alone(metrics: dict[str, Any]) -> dict[str, Any]:
+    """Without what is no number."""
+    return {name: value for name, value in metrics.items() if not isinstance(value, str)}
+
+
+def nameless(document: Document, hints: Hints) -> Iterator[Job]:
+    """Names what it does not know."""
+    for job in read(document, Hints()):
+        yield job.model_copy(update={"job_id": hints.job_id or str(uuid.uuid4())})
+
+
+def without_place(document: Document, hints: Hints) -> Iterator[Job]:
+    """Says that something is wrong, but not where."""
+    try:
+        yield from read(document, hints)
+    except InvalidPayload as error:
+        raise InvalidPayload(source=error.source, reason="something is wrong") from None
+
+
+def anything(document: Document, hints: Hints) -> Iterator[Job]:
+    """Takes anything for a run."""
+    del document, hints
+    yield Job(job_id="run", provider=NAME)
+
+
+def run_file(*steps: int) -> Document:
+    """A run of theirs, as far as it is."""
+    log = [{"at": step, "loss": 1 / step + 0.5} for step in steps]
+    return Document(
+        "run.json", json.dumps({"version": 2, "theirs": "run", "log": log}).encode(), "/runs/run.json"
+    )
+
+
+RIGHT = Source(
+    NAME, "theirs", lambda document: is_job(document.json_or_none), read, exported_as_is, is_job=is_job
+)
+FILES = (run_file(), run_file(5), run_file(5, 10))
+
+
+def streamed_shorter(stream: Stream, hints: Hints) -> Iterator[Job]:
+    """Loses the last checkpoint of each job on the way."""
+    for job in read(stream.opening(), hints):
+        yield job.model_copy(update={"checkpoints": job.checkpoints[:-1]})
+
+
+BROKEN: dict[str, list[Source]] = {
+    "it_is_known_by_its_name": [replace(RIGHT, name="unheard-of")],
+    "it_alone_recognises_its_documents": [
+        replace(RIGHT, recognises=lambda document: document.name.endswith(".json")),
+        replace(example_of("tuneledger").source, name=NAME),
+    ],
+    "it_takes_nothing_else_for_its_own": [
+        replace(RIGHT, recognises=lambda document: document.json_or_none is not None),
+        replace(RIGHT, read=anything),
+    ],
+    "what_is_nobodys_breaks_nothing": [
+        replace(RIGHT, recognises=lambda document: "theirs" in document.json),
+        replace(RIGHT, read=anything),
+        replace(RIGHT, read=lambda document, _: iter([Job(job_id=document.json["id"], provider=NAME)])),
+    ],
+    "an_item_of_a_list_is_a_job_or_not": [
+        replace(RIGHT, is_job=lambda value: "theirs" in value),  # type: ignore[operator] # wrong on purpose
+        replace(RIGHT, is_job=lambda value: isinstance(value, dict)),
+        replace(RIGHT, is_job=lambda _: False),
+    ],
+    "what_is_cut_short_is_read_or_refused": [
+        replace(RIGHT, read=lambda document, _: iter([Job.model_validate(json.loads(document.data))])),
+    ],
+    "what_is_wrong_is_named": [
+        replace(RIGHT, read=without_place),
+        replace(RIGHT, read=changed(lambda job: with_checkpoints(job, numbers_alone))),
+    ],
+    "another_job_id_is_taken_or_refused": [
+        replace(RIGHT, read=lambda document, _: read(document, Hints())),
+    ],
+    "no_id_is_made_up": [replace(RIGHT, read=nameless)],
+    "all_files_of_a_run_are_of_one_job": [
+        replace(RIGHT, read=changed(lambda job: job.model_copy(update={"job_id": f"run-{job.revision}"}))),
+    ],
+    "it_depends_on_the_bytes_and_the_id_alone": [
+        replace(RIGHT, read=changed(lambda job: job.model_copy(update={"revision": int(time.time())}))),
+        replace(RIGHT, read=nameless),
+    ],
+    "a_number_keeps_all_of_its_digits": [
+        replace(RIGHT, read=changed(lambda job: with_checkpoints(job, rounded))),
+    ],
+    "fields_that_nobody_knows_are_kept": [
+        replace(RIGHT, read=changed(lambda job: with_checkpoints(job, numbers_alone))),
+        replace(RIGHT, read=changed(lambda job: job.model_copy(update={"document": {}}))),
+    ],
+    "a_list_of_many_is_read_job_by_job": [
+        replace(RIGHT, read=read_whole),
+    ],
+    "a_stream_gives_what_the_whole_does": [replace(RIGHT, stream=streamed_shorter)],
+    "what_is_exported_is_read_back_equal": [
+        replace(RIGHT, export=lambda job: exported_as_is(job) | {"checkpoints": []}),
+    ],
+    "archiving_twice_changes_nothing": [
+        replace(RIGHT, read=changed(lambda job: job.model_copy(update={"revision": time.time_ns()}))),
+    ],
+    "the_order_of_files_does_not_matter": [
+        replace(
+            RIGHT,
+            read=changed(lambda job: job.model_copy(update={"revision": 0, "document": {"n": job.revision}})),
+        ),
+    ],
+}
+
+# What the test itself says, and what comes out of a source that raises what it should not.
+SEEN_BY = (AssertionError, pytest.fail.Exception, TuneledgerError, TypeError, json.JSONDecodeError)
+
+
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[[Source], None]]:
+    """What makes a source one of a package that is installed, for this test."""
+
+    def install(source: Source) -> None:
+        about = tmp_path / f"{NAME}-1.0.dist-info"
+        about.mkdir()
+        (about / "METADATA").write_text(f"Name: {NAME}\nVersion: 1.0\n")
+        (about / "entry_points.txt").write_text(f"[tuneledger.sources]\n{NAME} = {NAME}:SOURCE\n")
+        module = ModuleType(NAME)
+        vars(module)["SOURCE"] = source
+        monkeypatch.setitem(sys.modules, NAME, module)
+        monkeypatch.syspath_prepend(tmp_path)
+        known.cache_clear()
+
+    yield install
+    known.cache_clear()
+
+
+class TestRight(SourceConformance):
+    """A source that keeps every promise passes, with the fixtures as they are."""
+
+    @pytest.fixture
+    def example(self, installed: Callable[[Source], None]) -> SourceExample:
+        """Theirs."""
+        installed(RIGHT)
+        return SourceExample(RIGHT, FILES)
+
+
+def test_each_promise_is_broken_by_a_source() -> None:
+    """And none of the suite's tests is left out here."""
+    tests = {name.removeprefix("test_") for name in dir(SourceConformance) if name.startswith("test_")}
+    assert tests == set(BROKEN)
+
+
+@pytest.mark.parametrize(
+    ("name", "source"), [(name, source) for name, sources in BROKEN.items() for source in sources]
+)
+def test_a_broken_promise_is_seen(
+    name: str, source: Source, installed: Callable[[Source], None], request: pytest.FixtureRequest
+) -> None:
+    """The test of a promise fails for a source that does not keep it."""
+    installed(source if source.name == NAME else RIGHT)
+    promise = getattr(SourceConformance(), f"test_{name}")
+    wanted = set(inspect.signature(promise).parameters)
+    with ExitStack() as opened:
+        given: dict[str, object] = {"example": SourceExample(source, FILES)}
+        if "impostors" in wanted:
+            given["impostors"] = SERIES["mistral"]
+        if "archive" in wanted:
+            given["archive"] = opened.enter_context(Archive("sqlite://"))
+        if "monkeypatch" in wanted:
+            given["monkeypatch"] = request.getfixturevalue("monkeypatch")
+        with pytest.raises(SEEN_BY):
+            promise(**given)
