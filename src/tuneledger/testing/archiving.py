@@ -94,7 +94,7 @@ class ReadingConformance(OfSource):
 
 
 class _LongList:
-    """A list that repeats one item, and counts how much of it was asked for."""
+    """A list that repeats one item and is not closed; it counts how much of it was asked for."""
 
     def __init__(self, item: str) -> None:
         self._item = item
@@ -104,11 +104,11 @@ class _LongList:
         return Stream("many", "/many", self._chunks, *_BOUNDS)
 
     def _chunks(self) -> Iterator[bytes]:
-        self.taken = 0
-        for number in range(_MANY):
-            self.taken += 1
-            yield f"{',' if number else '['}{self._item}".ljust(_ITEM_BYTES).encode()
-        yield b"]"
+        return map(self._chunk, range(_MANY))
+
+    def _chunk(self, number: int) -> bytes:
+        self.taken = number + 1
+        return f"{',' if number else '['}{self._item}".ljust(_ITEM_BYTES).encode()
 
 
 class ArchivingConformance(OfSource):
