@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import psycopg
-import pytest
 from psycopg import sql
 from sqlalchemy.engine import make_url
 
@@ -41,10 +40,3 @@ def archive_roles(database_url: str) -> Iterator[Callable[[str], str]]:
             place = sql.Identifier(f"{name}_{role}")
             administrator.execute(sql.SQL("DROP OWNED BY {} CASCADE").format(place))
             administrator.execute(sql.SQL("DROP ROLE {}").format(place))
-
-
-@pytest.fixture
-def as_role(empty_postgres_url: str) -> Iterator[Callable[[str], str]]:
-    """The URL of a migrated, empty archive for one of its roles."""
-    with archive_roles(empty_postgres_url) as url_of:
-        yield url_of

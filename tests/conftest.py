@@ -25,6 +25,7 @@ import citus_cluster
 import pgbouncer
 import postgres_server
 import sample_files
+from archive_roles import archive_roles
 from tuneledger import cli, schema
 from tuneledger.engine import open_engine
 
@@ -168,6 +169,13 @@ def empty_postgres_url(
     """An empty PostgreSQL database of the test's own."""
     with postgres_server.new_database(postgres_server_url, connection=_postgres_administrator) as url:
         yield url
+
+
+@pytest.fixture
+def as_role(empty_postgres_url: str) -> Iterator[Callable[[str], str]]:
+    """The URL of a migrated, empty archive for one of its roles."""
+    with archive_roles(empty_postgres_url) as url_of:
+        yield url_of
 
 
 @pytest.fixture(scope="session")

@@ -13,14 +13,13 @@ import pytest
 from selenium.webdriver.common.by import By
 
 import shown_archive
-from archive_roles import as_role
 from browsing import Browser, browser, served
 from tuneledger import Archive, Job, dashboard
 from tuneledger.dashboard import curves, views
 from tuneledger.errors import ExtraMissing
 from tuneledger.repository import Series
 
-__all__ = ["as_role", "browser"]  # fixtures
+__all__ = ["browser"]  # a fixture
 
 EVIL = "<img src=x onerror=\"document.title='taken'\">"
 

@@ -21,15 +21,12 @@ from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 import shown_archive
-from archive_roles import as_role
 from grafana_queries import GrafanaQueries
 from postgres_server import libpq_url
 from test_views import RECIPE
 from tuneledger import Archive, grafana
 from tuneledger.engine import locate
 from tuneledger.errors import InvalidArgument
-
-__all__ = ["as_role"]  # a fixture
 
 FOLDER = Path(__file__).parents[1] / "dashboards/grafana"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))

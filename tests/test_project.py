@@ -147,6 +147,25 @@ def test_a_command_loads_what_it_needs(sqlite_url: str, tmp_path: Path) -> None:
     assert "sqlalchemy.dialects.postgresql.base" not in loaded
 
 
+def test_benchmarks_run_without_pytest(tmp_path: Path) -> None:
+    """The extra of the benchmarks brings no pytest: what they take of the tests does not ask for it."""
+    files = list((ROOT / "benchmarks").rglob("*.py"))
+    pattern = re.compile(r"^ +from (\w+) import", re.MULTILINE)
+    named = {name for file in files for name in pattern.findall(file.read_text())}
+    borrowed = {name for name in named if (ROOT / f"tests/{name}.py").exists()}
+    assert {"archive_roles", "postgres_server"} <= borrowed
+    commands = {f"benchmarks.{file.stem}" for file in (ROOT / "benchmarks").glob("[a-z]*.py")}
+    program = """
+import sys
+from importlib import import_module
+sys.modules["pytest"] = None
+sys.path += sys.argv[1:3]
+for name in sys.argv[3:]:
+    import_module(name)
+"""
+    run(sys.executable, "-c", program, ROOT, ROOT / "tests", *borrowed, *commands, cwd=tmp_path)
+
+
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel, built from a copy of the tree, because setuptools leaves things where it builds."""
