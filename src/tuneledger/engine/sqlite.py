@@ -6,7 +6,6 @@ import os
 import sqlite3
 import time
 from functools import lru_cache
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -228,19 +227,30 @@ def insert_columns(
     """
     by_text: dict[str, list[tuple[Any, ...]]] = {}
     for fixed, columns in blocks:
-        shared = tuple(fixed.values())
+        shared = fixed.values()
         width = len(columns)
         at_once = min(_ROWS_A_STATEMENT, (_MOST_PARAMETERS - len(fixed)) // width)
-        flat = tuple(chain.from_iterable(zip(*columns.values(), strict=True)))
+        flat = _row_by_row(list(columns.values()))
         size = width * at_once
         whole = len(flat) - len(flat) % size
         for first, last, rows in ((0, whole, at_once), (whole, len(flat), (len(flat) - whole) // width)):
             if first < last:
                 text = _insert_text(table, tuple(fixed), tuple(columns), rows, on_conflict)
-                portions = [shared + flat[at : at + rows * width] for at in range(first, last, rows * width)]
+                portions = [
+                    (*shared, *flat[at : at + rows * width]) for at in range(first, last, rows * width)
+                ]
                 by_text.setdefault(text, []).extend(portions)
     for text, parameters in by_text.items():
         connection.exec_driver_sql(text, parameters)
+
+
+def _row_by_row(columns: Sequence[Sequence[Any]]) -> list[Any]:
+    """Give the values of columns, of one length each, in the order of their rows."""
+    width = len(columns)
+    flat: list[Any] = [None] * (width * len(columns[0]))
+    for place, column in enumerate(columns):
+        flat[place::width] = column  # a third of the time that making tuples of rows takes
+    return flat
 
 
 @lru_cache(maxsize=256)

@@ -207,8 +207,9 @@ def _values_and_kinds(
     column: Sequence[float | None],
 ) -> tuple[list[float | None], list[int | None] | None]:
     """Give the values of one metric as rows hold them, and the kinds, or None where all are plain numbers."""
-    # A sum is finite only if every part is; one that overflows costs no more than a closer look.
-    if None not in column and all(column) and math.isfinite(sum(cast("Sequence[float]", column))):
+    # None is as false as 0.0. A sum is finite only if every part is; one that overflows costs no more than a
+    # closer look.
+    if all(column) and math.isfinite(sum(cast("Sequence[float]", column))):
         return list(column), None
     pairs = list(map(metric_values, column))
     kinds = [kind for _, kind in pairs]
