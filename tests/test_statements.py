@@ -1,3 +1,4 @@
+import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -74,6 +75,23 @@ def test_reading(archive: Archive, steps: int) -> None:
     with archive.read() as repository, counted(archive) as sent:
         assert len(repository.checkpoints("job-0", last_step=steps - 1)) == steps
     assert len(sent) == 3, sent
+
+
+def test_reading_a_long_job(archive: Archive) -> None:
+    """Of a long range SQLite is asked for each series by itself; what comes back is the same."""
+    seldom = [
+        checkpoint(step, {"train_loss": 1.0} | ({"valid_loss": math.inf} if step > 2_990 else {}))
+        for step in range(6_500)
+    ]
+    archive.save(job(job_id="long", checkpoints=seldom))
+    with archive.read() as repository:
+        with counted(archive) as sent:
+            assert repository.checkpoints("long", last_step=2_499) == seldom[:2_500]
+        assert len(sent) == on_engine(archive, sqlite=4, postgresql=3), sent
+        with counted(archive) as sent:
+            assert repository.checkpoints("long") == seldom
+        assert len(sent) == on_engine(archive, sqlite=6, postgresql=5), sent
+        assert repository.checkpoints("long", newest_first=True) == seldom[::-1]
 
 
 def test_latest_and_best(archive: Archive) -> None:

@@ -5,7 +5,7 @@ release (``docs/schema.md`` gives it byte by byte). The digest of a job is the X
 of its parts, so that an append changes it without reading the rest.
 """
 
-from tuneledger.mapping.building import checkpoints_from, quiet_collector
+from tuneledger.mapping.building import checkpoints_from, checkpoints_of_series, quiet_collector
 from tuneledger.mapping.checkpoints import (
     CheckpointColumns,
     CheckpointValues,
@@ -37,6 +37,7 @@ __all__ = [
     "StoredSeries",
     "checkpoint_columns",
     "checkpoints_from",
+    "checkpoints_of_series",
     "event_from",
     "event_rows",
     "events_digest",

@@ -27,7 +27,7 @@ from tuneledger.models import LAST_SECOND, CheckpointOut, MetricOut, Placeholder
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-__all__ = ["checkpoints_from", "quiet_collector"]
+__all__ = ["checkpoints_from", "checkpoints_of_series", "quiet_collector"]
 
 Model = TypeVar("Model", bound=BaseModel)
 Row = tuple[int, int, str | None]
@@ -68,7 +68,6 @@ def quiet_collector() -> Iterator[None]:
         _collector.release()
 
 
-@of_rows
 def checkpoints_from(
     rows: Sequence[Row],
     metrics: Iterable[tuple[int, int, float | None, int | None]],
@@ -83,52 +82,69 @@ def checkpoints_from(
     under READ COMMITTED another writer's step can show up between the two queries. With ``keys``, one a row,
     ``metrics`` refers to rows by these and not by steps, which several jobs may share.
     """
+    return checkpoints_of_series(rows, groupby(metrics, key=itemgetter(0)), names, only, keys)
+
+
+@of_rows
+def checkpoints_of_series(
+    rows: Sequence[Row],
+    series: Iterable[tuple[int, Iterable[tuple[Any, ...]]]],
+    names: Mapping[int, str],
+    only: frozenset[str] | None = None,
+    keys: Sequence[int] | None = None,
+) -> list[CheckpointOut]:
+    """Make what `checkpoints_from` makes, of metrics that come series by series, maybe in several pieces.
+
+    ``series`` are name_ids, each with rows that end in step, value and kind.
+    """
     if not rows:
         return []
-    steps, times, extras = (list(column) for column in zip(*rows, strict=True))
-    columns = _columns(steps if keys is None else list(keys), metrics, names)
-    if any(extras) or not _sound(steps, times, columns):
+    steps, times, extras = zip(*rows, strict=True)
+    columns = _columns(steps if keys is None else tuple(keys), series, names)
+    kinds = set().union(*(map(type, column) for column in columns.values()))
+    if any(extras) or not _sound(steps, times, kinds - {object}, tuple(columns)):
         return _validated(rows, columns, only)
-    present = {name: _ABSENT not in column for name, column in columns.items()}
-    if all(present.values()):
+    if object not in kinds:  # nothing is `_ABSENT`
         return _alike(steps, times, columns)
     return _of_shapes(steps, times, columns)
 
 
 def _columns(
-    keys: list[int],
-    metrics: Iterable[tuple[int, int, float | None, int | None]],
+    keys: tuple[int, ...],
+    series: Iterable[tuple[int, Iterable[tuple[Any, ...]]]],
     names: Mapping[int, str],
 ) -> dict[str, Sequence[Any]]:
     """Give each metric as a column beside ``keys``, ``_ABSENT`` where there is none."""
     columns: dict[str, Sequence[Any]] = {}
-    by_name: dict[int, list[tuple[int, int, float | None, int | None]]] = {}
-    for name_id, run in groupby(metrics, key=itemgetter(0)):
-        by_name.setdefault(name_id, []).extend(run)
+    by_name: dict[int, list[tuple[Any, ...]]] = {}
+    for name_id, piece in series:
+        by_name.setdefault(name_id, []).extend(piece)
     for name_id, found in by_name.items():
-        _, at, given, kinds = zip(*found, strict=True)
+        if not found:
+            continue
+        *_, at, given, kinds = zip(*found, strict=True)
         values: Sequence[Any] = given
         if kinds.count(None) < len(kinds):
             values = [
                 value if kind is None else VALUES[kind] for value, kind in zip(given, kinds, strict=True)
             ]
-        if list(at) != keys:
+        if at != keys:
             at_key = dict(zip(at, values, strict=True))
             values = [at_key.get(key, _ABSENT) for key in keys]
         columns[names[name_id]] = values
     return columns
 
 
-def _sound(steps: Sequence[int], times: Sequence[int], columns: Mapping[str, Sequence[Any]]) -> bool:
-    """Tell whether every value is one that validation lets through as it is."""
+def _sound(steps: Sequence[int], times: Sequence[int], kinds: set[type], names: tuple[str, ...]) -> bool:
+    """Tell whether every value is one that validation lets through as it is; ``kinds`` are the metrics'."""
     return (
         {int}.issuperset(map(type, steps))
         and {int}.issuperset(map(type, times))
         and min(steps) >= 0
         and min(times) >= 0
         and max(times) <= LAST_SECOND
-        and all(_METRIC_TYPES.issuperset(set(map(type, column)) - {object}) for column in columns.values())
-        and _sound_names(tuple(columns))
+        and _METRIC_TYPES.issuperset(kinds)
+        and _sound_names(names)
     )
 
 

@@ -13,7 +13,7 @@ from sqlalchemy import ARRAY, BigInteger, and_, bindparam, column, func, select,
 from sqlalchemy.orm import aliased
 
 from tuneledger.errors import CheckpointNotFound, InvalidArgument
-from tuneledger.mapping import checkpoints_from, quiet_collector
+from tuneledger.mapping import checkpoints_from, checkpoints_of_series, quiet_collector
 from tuneledger.repository.scope import portions, refuse_text, within_bigint
 from tuneledger.repository.values import ValueQueries
 from tuneledger.tables import JOB_SUMMARY, CheckpointRow, JobDigestRow, JobMetricRow, MetricNameRow, MetricRow
@@ -272,10 +272,10 @@ class CheckpointQueries(ValueQueries):
             return []
         if with_gaps:
             values = self._values_at(job_key, name_ids, [row[0] for row in rows])
-        else:
-            ends = (rows[0][0], rows[-1][0])
-            values = self._values_between(job_key, name_ids, min(ends), max(ends))
-        return checkpoints_from(rows, values, names, only)
+            return checkpoints_from(rows, values, names, only)
+        ends = (rows[0][0], rows[-1][0])
+        series = self._series_between(job_key, name_ids, min(ends), max(ends), len(rows))
+        return checkpoints_of_series(rows, series, names, only)
 
     # -- the one that matters ---------------------------------------------------------------
 
