@@ -166,6 +166,28 @@ def test_nothing_is_left_out_where_there_is_no_terminal(capsys: pytest.CaptureFi
     assert capsys.readouterr().out.splitlines()[0].endswith("metric 199")
 
 
+def test_a_pipe_gets_what_a_wide_terminal_shows(
+    on_terminal: Callable[[int], io.StringIO], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With and without a terminal columns stand below each other, also where characters are wide."""
+    columns = [Column("模型\0"), Column("loss", right=True), Column("cost", right=True), Column("status")]
+    rows = [
+        ["mistral-7b", "0.5", "", "RUNNING"],
+        ["模型-7b", "12.25", "1 EUR", ""],
+        ["e\u0301🚀", "", "9 €", "x"],
+    ]
+    print_table(columns, rows * 400, indent=2)
+    piped = capsys.readouterr().out.splitlines()
+    shown = on_terminal(200)
+    print_table(columns, rows * 400, indent=2)
+    assert [line.rstrip() for line in lines_of(shown)] == piped
+    assert piped[:3] == [
+        "  模型?        loss   cost  status",
+        "  mistral-7b    0.5         RUNNING",
+        "  模型-7b     12.25  1 EUR",
+    ]
+
+
 def test_an_empty_table(capsys: pytest.CaptureFixture[str]) -> None:
     """Without rows the titles stand alone."""
     assert print_table([Column("a"), Column("b")], []) == 0

@@ -10,7 +10,7 @@ from schema_archives import catalog_of, contents, load, opened, revision_of
 from tuneledger import cli, schema
 from tuneledger.errors import SchemaAhead, SchemaEmpty, SchemaForeign
 from tuneledger.schema.plan import migration
-from tuneledger.schema.state import OURS
+from tuneledger.schema_state import OURS
 
 
 def test_every_pending_step_is_told(empty_database_url: str) -> None:

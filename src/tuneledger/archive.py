@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final, Self, TypeVar, cast
 
 from sqlalchemy.engine import Engine
 
-from tuneledger import schema as schemas
 from tuneledger.engine import (
     READING,
     WRITING,
@@ -41,6 +40,7 @@ from tuneledger.errors import (
     shortened,
 )
 from tuneledger.repository import CheckpointRepository, Finding, OnConflict, Problem
+from tuneledger.schema_state import status
 
 if TYPE_CHECKING:
     import os
@@ -128,12 +128,14 @@ class Archive:
         with translated(), self._reading.connect() as connection:
             if not self._is_ours:
                 check_suitable(connection, write=not self.read_only)
-            found = schemas.status(connection)
+            found = status(connection)
             has_citus(connection)  # asked here, so that no statement of a write waits for it
         error = found.error(str(self.location))
         may_create = self._is_ours and self.location.schema is None and not self.read_only
         if isinstance(error, SchemaEmpty) and may_create:
-            schemas.upgrade(self.engine)
+            from tuneledger.schema import upgrade  # takes longer than to open an archive
+
+            upgrade(self.engine)
         elif error is not None:
             raise error
 
@@ -237,7 +239,9 @@ class Archive:
         Each job is looked at in a transaction of its own, so that writers may go on meanwhile.
         """
         if self.location.schema is None:
-            for difference in schemas.drift(self.engine):
+            from tuneledger.schema import drift
+
+            for difference in drift(self.engine):
                 yield Finding(Problem.CHANGED, f"the schema: {difference}")
         with self.read() as repository:
             yield from repository.verify_structure()

@@ -3,9 +3,9 @@
 A test compares both by the engines' own catalogs. Everything is keyed by the job first, then by
 what the queries ask for: a series of one metric lies in one piece, in step order. The reasons for
 the shape, with the measurements, stand in ``docs/schema.md``.
-"""
 
-from __future__ import annotations
+Annotations are objects here: of text, SQLAlchemy would evaluate each at every start.
+"""
 
 from typing import Final
 

@@ -18,6 +18,8 @@ from tuneledger.models import Placeholder
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from rich.console import Console
+
     from tuneledger.models import CheckpointOut, Job
     from tuneledger.repository import JobSummary
 
@@ -66,39 +68,27 @@ def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]], *, ind
     Columns to spare are left out where they do not fit, which is said; what is still too wide is wrapped.
     Give the number of rows.
     """
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    console = Console(file=sys.stdout, markup=False, highlight=False, emoji=False)
-    on_terminal = sys.stdout.isatty()
-    console.width = console.width - indent if on_terminal else _ANY_WIDTH
-    widths = [len(column.title) for column in columns]
+    console = _console(indent) if sys.stdout.isatty() else None
+    titles = [printable(column.title) for column in columns]
+    widths = [_width(title) for title in titles]
     fitting = list(range(len(columns)))
     remaining = iter(rows)
     first, count = True, 0
     while (portion := list(islice(remaining, _ROWS_A_PORTION))) or first:
         cells = [[printable(cell) for cell in row] for row in portion]
         # Later portions are at least as wide, so that columns stay below each other.
-        widths = [max(width, *(len(row[i]) for row in cells), 0) for i, width in enumerate(widths)]
+        widths = [max(width, *(_width(row[i]) for row in cells), 0) for i, width in enumerate(widths)]
         if first:
             empty = [not any(row[i] for row in cells) for i in range(len(columns))]
-            fitting = _fitting(columns, widths, empty, console.width)
-        table = Table(
-            box=None, pad_edge=False, show_header=first, header_style="bold", padding=(0, _GAP, 0, 0)
-        )
-        for i in fitting:
-            table.add_column(
-                Text(printable(columns[i].title)),
-                justify="right" if columns[i].right else "left",
-                min_width=None if on_terminal else widths[i],
-                overflow="fold",
-            )
-        for row in cells:
-            table.add_row(*(Text(row[i]) for i in fitting))
-        with console.capture() as captured:
-            console.print(table)
-        for line in captured.get().splitlines():
+            fitting = _fitting(columns, widths, empty, console.width if console else _ANY_WIDTH)
+        shown = [columns[i] for i in fitting]
+        head = [[titles[i] for i in fitting]] if first else []
+        body = [[row[i] for i in fitting] for row in cells]
+        if console:
+            lines = _folded_lines(console, shown, head, body)
+        else:
+            lines = _whole_lines(shown, [widths[i] for i in fitting], head + body)
+        for line in lines:
             print_line(" " * indent + line.rstrip())
         first = False
         count += len(portion)
@@ -106,6 +96,58 @@ def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]], *, ind
         named = ", ".join([*map(printable, left_out[:_MOST_NAMED]), *["…"][: len(left_out) - _MOST_NAMED]])
         log.info("no room for %s (%s); --json gives all", counted(len(left_out), "column"), named)
     return count
+
+
+def _console(indent: int) -> Console:
+    from rich.console import Console
+
+    console = Console(file=sys.stdout, markup=False, highlight=False, emoji=False)
+    console.width -= indent
+    return console
+
+
+def _width(text: str) -> int:
+    """Give the cells that a text takes up on a terminal."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
+
+
+def _whole_lines(
+    columns: Sequence[Column], widths: Sequence[int], rows: Iterable[Sequence[str]]
+) -> Iterable[str]:
+    """Give the lines of a table where no terminal is: nothing is wrapped or bold, so rich is not needed."""
+    for row in rows:
+        padded = [
+            " " * (width - _width(cell)) + cell if column.right else cell + " " * (width - _width(cell))
+            for cell, width, column in zip(row, widths, columns, strict=True)
+        ]
+        yield (" " * _GAP).join(padded)
+
+
+def _folded_lines(
+    console: Console,
+    columns: Sequence[Column],
+    head: Sequence[Sequence[str]],
+    body: Iterable[Sequence[str]],
+) -> Iterable[str]:
+    """Give the lines of a table on a terminal, wrapped where it is too narrow; ``head`` is bold, or empty."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(
+        box=None, pad_edge=False, show_header=bool(head), header_style="bold", padding=(0, _GAP, 0, 0)
+    )
+    for i, column in enumerate(columns):
+        titles = [Text(row[i]) for row in head]
+        table.add_column(*titles, justify="right" if column.right else "left", overflow="fold")
+    for row in body:
+        table.add_row(*map(Text, row))
+    with console.capture() as captured:
+        console.print(table)
+    return captured.get().splitlines()
 
 
 def _fitting(

@@ -14,7 +14,7 @@ from tuneledger.mapping import Kind, metric_from, quiet_collector
 from tuneledger.repository.checkpoints import step_bounds
 from tuneledger.repository.records import Columns, Series, SeriesSummary
 from tuneledger.repository.scope import Scope, portions, refuse_text
-from tuneledger.repository.thinning import LONGER, THINNED, bucket_parameters
+from tuneledger.repository.thinning import bucket_parameters, longer, thinned
 from tuneledger.tables import JOB_SUMMARY, SUMMARY_COLUMNS, CheckpointRow, MetricRow
 
 if TYPE_CHECKING:
@@ -174,16 +174,16 @@ class SeriesQueries(Scope):
         self, range_of: dict[str, int], job_keys: Sequence[int], points: int | None
     ) -> dict[int, tuple[list[int], list[float | None]]]:
         """Give the steps and values of one metric's series by job; a job without any in range is left out."""
-        longer: list[int] = []
+        too_long: list[int] = []
         found: dict[int, tuple[list[int], list[float | None]]] = {}
         if points is not None:
             asked = {**range_of, "job_keys": job_keys, "points": points}
-            longer = [row[0] for row in self._fetched(LONGER, asked)]
-            for job_key in longer:
+            too_long = [row[0] for row in self._fetched(longer(), asked)]
+            for job_key in too_long:
                 of_job = {**range_of, **bucket_parameters(points), "job_key": job_key}
-                steps, values = _transposed(sorted(set(self._fetched(THINNED, of_job))))
+                steps, values = _transposed(sorted(set(self._fetched(thinned(), of_job))))
                 found[job_key] = (list(steps), list(values))
-        whole = list(set(job_keys).difference(longer))
+        whole = list(set(job_keys).difference(too_long))
         if whole:
             rows = self._fetched(_SERIES, {**range_of, "job_keys": whole})
             for job_key, rows_of_job in groupby(rows, itemgetter(0)):

@@ -6,6 +6,7 @@ or go, the series is read again. What a job's summaries are of stands in its ``s
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import bindparam, func, select, update
@@ -52,6 +53,7 @@ MERGING = _merging()
 _COLUMNS = ("job_key", "name_id", *SUMMARY_COLUMNS)
 
 
+@cache
 def _recomputing() -> Update:
     """Make the statement that reads series of a job again."""
     number = MetricRow.value.is_not(None)
@@ -95,9 +97,6 @@ def _recomputing() -> Update:
     )
 
 
-_RECOMPUTING = _recomputing()
-
-
 class SummaryWriting(CheckpointQueries):
     """Keeps the rows of ``job_metrics``: that a series is there, and its summary."""
 
@@ -136,7 +135,7 @@ class SummaryWriting(CheckpointQueries):
         """Read series of a job again, from their first value to their last."""
         wanted = sorted(name_ids)
         if wanted:
-            self._execute(_RECOMPUTING, {"of_job": job_key, "of_names": wanted})
+            self._execute(_recomputing(), {"of_job": job_key, "of_names": wanted})
 
 
 def _summary(columns: SeriesColumns) -> tuple[float | None, ...]:

@@ -6,6 +6,7 @@ by bucket, both engines sort all of it first, which takes twice as long.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import bindparam, case, literal_column, select, union_all
@@ -16,14 +17,14 @@ from tuneledger.tables import JobMetricRow, MetricRow
 if TYPE_CHECKING:
     from sqlalchemy import BindParameter, ScalarSelect, Select
 
-__all__ = ["LONGER", "THINNED", "bucket_parameters"]
+__all__ = ["bucket_parameters", "longer", "thinned"]
 
 _NAME_ID: BindParameter[int] = bindparam("name_id")
 _BOUNDS: tuple[BindParameter[int], BindParameter[int]] = bindparam("first_step"), bindparam("last_step")
 
 
 def bucket_parameters(points: int) -> dict[str, int]:
-    """Give what `THINNED` takes so that a series has no more than ``points`` (2 or more)."""
+    """Give what `thinned` takes so that a series has no more than ``points`` (2 or more)."""
     buckets = (points - 2) // 2
     return {"buckets": buckets, "divisor": max(buckets, 1)}  # one without buckets still has a width
 
@@ -49,7 +50,20 @@ def _step(
     return found.limit(1).offset(offset).scalar_subquery()
 
 
-def _thinned() -> Select[int, float | None]:
+# Made when first asked for: these two take as long to make as all other statements together.
+@cache
+def longer() -> Select[int]:
+    """Find the job_keys of series that have more than ``points`` steps, numbers or not."""
+    return select(JobMetricRow.job_key).where(
+        JobMetricRow.name_id == _NAME_ID,
+        JobMetricRow.job_key.in_(bindparam("job_keys", expanding=True)),
+        _step(JobMetricRow.job_key, _BOUNDS, "first", numbers=False, offset=bindparam("points")).is_not(None),
+    )
+
+
+@cache
+def thinned() -> Select[int, float | None]:
+    """Find rows of (step, number) of one series, in no order, some more than once; none without a number."""
     # The key is said wherever a table is read: Citus finds the one node to ask by it.
     job_key: BindParameter[int] = bindparam("job_key")
     ends = select(
@@ -92,14 +106,3 @@ def _thinned() -> Select[int, float | None]:
         MetricRow.step_number == shown.c.step_number,
     )
     return select(shown.c.step_number, numbers.scalar_subquery()).where(shown.c.step_number.is_not(None))
-
-
-LONGER = select(JobMetricRow.job_key).where(
-    JobMetricRow.name_id == _NAME_ID,
-    JobMetricRow.job_key.in_(bindparam("job_keys", expanding=True)),
-    _step(JobMetricRow.job_key, _BOUNDS, "first", numbers=False, offset=bindparam("points")).is_not(None),
-)
-"""The job_keys of series that have more than ``points`` steps, numbers or not."""
-
-THINNED = _thinned()
-"""Rows of (step, number) of one series, in no order, some more than once; none where it has no number."""

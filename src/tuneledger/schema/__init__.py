@@ -16,8 +16,7 @@ from tuneledger.schema.guarding import guarded
 from tuneledger.schema.migrating import downgrade, upgrade
 from tuneledger.schema.offline import DIALECTS, sql
 from tuneledger.schema.plan import PlannedStep, plan
-from tuneledger.schema.revisions import head, revisions
-from tuneledger.schema.state import State, Status, relations, require_current, status
+from tuneledger.schema_state import State, Status, head, relations, require_current, revisions, status
 from tuneledger.tables import VIEWS
 
 __all__ = [

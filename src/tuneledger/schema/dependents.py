@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import text
 
 from tuneledger.errors import DependentObjects
-from tuneledger.schema.state import OURS
+from tuneledger.schema_state import OURS
 
 if TYPE_CHECKING:
     from collections.abc import Collection

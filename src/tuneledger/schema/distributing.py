@@ -15,7 +15,7 @@ from sqlalchemy import text
 from tuneledger.engine import has_citus
 from tuneledger.errors import InvalidArgument, NotDistributable
 from tuneledger.schema.guarding import guarded, place_of
-from tuneledger.schema.state import require_current
+from tuneledger.schema_state import require_current
 from tuneledger.tables import Base, JobDigestRow, JobRow, MetricNameRow
 
 if TYPE_CHECKING:

@@ -9,8 +9,7 @@ from tuneledger.engine import open_engine, translated
 from tuneledger.schema.catalog import Catalog, postgresql_catalog, sqlite_catalog
 from tuneledger.schema.guarding import guarded
 from tuneledger.schema.migrating import run_command
-from tuneledger.schema.revisions import head
-from tuneledger.schema.state import State, schema_name, status
+from tuneledger.schema_state import State, head, schema_name, status
 from tuneledger.tables import Base
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from sqlalchemy import text
 from tuneledger.engine import READING, translated
 from tuneledger.errors import SchemaEmpty
 from tuneledger.schema.guarding import guarded, place_of
-from tuneledger.schema.state import OURS, State, relations, schema_name, status
+from tuneledger.schema_state import OURS, State, relations, schema_name, status
 from tuneledger.tables import VIEWS, Base
 
 if TYPE_CHECKING:

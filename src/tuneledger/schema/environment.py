@@ -21,8 +21,7 @@ from tuneledger.schema.distributing import keep_distributed
 from tuneledger.schema.drift import catalog, differences, reference
 from tuneledger.schema.guarding import guarded, is_guarded, place_of
 from tuneledger.schema.offline import write_sql
-from tuneledger.schema.revisions import known
-from tuneledger.schema.state import State, schema_name, status
+from tuneledger.schema_state import State, known, schema_name, status
 from tuneledger.tables import VERSION_TABLE, Base
 
 if TYPE_CHECKING:

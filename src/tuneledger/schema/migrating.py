@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tuneledger.schema.guarding import guarded, place_of
-from tuneledger.schema.revisions import known
-from tuneledger.schema.state import State, status
+from tuneledger.schema_state import State, known, status
 
 if TYPE_CHECKING:
     from collections.abc import Callable

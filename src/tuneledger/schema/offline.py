@@ -14,7 +14,7 @@ from tuneledger.engine.opening import DEFAULT_SCHEMA, identifier
 from tuneledger.errors import InvalidArgument
 from tuneledger.schema.guarding import lock_key
 from tuneledger.schema.migrating import alembic_config
-from tuneledger.schema.revisions import known
+from tuneledger.schema_state import known
 from tuneledger.tables import VERSION_TABLE
 
 if TYPE_CHECKING:

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 from tuneledger.engine import READING, translated
 from tuneledger.schema.dependents import dependents
 from tuneledger.schema.guarding import place_of
-from tuneledger.schema.revisions import revisions
-from tuneledger.schema.state import State, relations, schema_name, status
+from tuneledger.schema_state import State, relations, revisions, schema_name, status
 
 if TYPE_CHECKING:
     from types import ModuleType

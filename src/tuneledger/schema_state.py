@@ -1,18 +1,22 @@
 """Which state a schema is in: five answers beside "ready", each with the command that mends it.
 
-Only the catalog and the version table are read, so that whoever may read gets the same answer.
+Only the catalog and the version table are read, so that whoever may read gets the same answer. Every archive
+that is opened asks; `tuneledger.schema`, which changes a schema, need not be imported for that.
 """
 
 from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from functools import cache
+from importlib import resources
 from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
 from tuneledger.engine.opening import schema_of
 from tuneledger.errors import (
+    InvalidArgument,
     SchemaAhead,
     SchemaBehind,
     SchemaBroken,
@@ -20,16 +24,48 @@ from tuneledger.errors import (
     SchemaError,
     SchemaForeign,
 )
-from tuneledger.schema.revisions import head, revisions
 from tuneledger.tables import VERSION_TABLE, VIEWS, Base
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
-__all__ = ["OURS", "State", "Status", "relations", "require_current", "schema_name", "status"]
+__all__ = [
+    "OURS",
+    "State",
+    "Status",
+    "head",
+    "known",
+    "relations",
+    "require_current",
+    "revisions",
+    "schema_name",
+    "status",
+]
 
 OURS = frozenset((*Base.metadata.tables, *VIEWS, VERSION_TABLE))
 """The names of all tables and views of the newest revision."""
+
+
+@cache
+def revisions() -> tuple[str, ...]:
+    """Give every revision this release knows, oldest first."""
+    versions = resources.files("tuneledger.migrations") / "versions"
+    numbers = {entry.name.partition("_")[0] for entry in versions.iterdir()}
+    return tuple(sorted(number for number in numbers if number.isdigit()))
+
+
+def head() -> str:
+    """Give the newest revision this release knows."""
+    return revisions()[-1]
+
+
+def known(revision: str) -> str:
+    """Give ``revision`` back, with ``head`` as its number. Raises `InvalidArgument` for one there is not."""
+    if revision == "head":
+        return head()
+    if revision not in revisions():
+        raise InvalidArgument(f"no revision {revision!r}; there are: {', '.join(revisions())}")
+    return revision
 
 
 class State(enum.StrEnum):
