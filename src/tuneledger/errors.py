@@ -83,9 +83,14 @@ _MOST_CANDIDATES = 5
 _MOST_METRICS = 12
 
 
+def printable(text: str) -> str:
+    """Replace what a terminal might obey rather than show."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
+
+
 def shortened(text: object, limit: int = _LONGEST_QUOTE) -> str:
     """Give ``text`` as one printable line of at most ``limit`` characters, for quoting in a message."""
-    line = "".join(c if c.isprintable() else "?" for c in str(text)[: limit + 1])
+    line = printable(str(text)[: limit + 1])
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 

@@ -20,7 +20,7 @@ import typer
 
 from tuneledger.cli import exit_codes
 from tuneledger.cli.choosing import log
-from tuneledger.errors import TuneledgerError
+from tuneledger.errors import TuneledgerError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -193,9 +193,10 @@ class _Format(logging.Formatter):
     """Errors and warnings say who speaks, notes are just said."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
+        message = "\n".join(map(printable, record.message.splitlines()))
         if record.levelno >= logging.WARNING or record.name != log.name:
-            return f"tuneledger: {record.levelname.lower()}: {record.message}"
-        return record.message
+            return f"tuneledger: {record.levelname.lower()}: {message}"
+        return message
 
 
 @contextmanager

@@ -194,14 +194,17 @@ def print_outcome(outcome: Outcome) -> None:
 
 def _summary(reports: list[SaveReport]) -> str:
     """Say what became of the jobs of one input."""
-    from tuneledger.cli.presenting import counted
+    from tuneledger.cli.presenting import counted, printable
 
     if not reports:
         return "no jobs"
     created = sum(report.created for report in reports)
     same = sum(not report.wrote for report in reports)
     if len(reports) == 1:
-        told = [f"job {reports[0].job_id}", "new" if created else "unchanged" if same else "updated"]
+        told = [
+            f"job {printable(reports[0].job_id)}",
+            "new" if created else "unchanged" if same else "updated",
+        ]
     else:
         counts = ((created, "new"), (len(reports) - created - same, "updated"), (same, "unchanged"))
         told = [counted(len(reports), "job"), *(f"{count} {what}" for count, what in counts if count)]

@@ -20,13 +20,14 @@ def delete(
     schema: Schema = None,
 ) -> None:
     """Delete jobs with all that belongs to them, all of them or none."""
-    from tuneledger.cli.presenting import counted, print_line
+    from tuneledger.cli.presenting import counted, print_line, printable
 
     with open_archive(db, schema, write=True) as archive:
         with archive.read() as repository:
             found = dict.fromkeys(named_job(repository, job) for job in jobs)
             checkpoints = sum(map(repository.count_checkpoints, found))
-        if not confirmed(f"Delete {', '.join(found)} with {counted(checkpoints, 'checkpoint')}?", yes=yes):
+        named = ", ".join(map(printable, found))
+        if not confirmed(f"Delete {named} with {counted(checkpoints, 'checkpoint')}?", yes=yes):
             log.error("nothing was deleted")
             raise typer.Exit(exit_codes.REFUSED)
         deleted = archive.transact(
@@ -34,4 +35,4 @@ def delete(
             lambda repository: {job_id: repository.delete_job(job_id) for job_id in found},
         )
     for job_id, count in deleted.items():
-        print_line(f"deleted {job_id} with {counted(count, 'checkpoint')}")
+        print_line(f"deleted {printable(job_id)} with {counted(count, 'checkpoint')}")

@@ -7,6 +7,8 @@ import shutil
 import string
 from typing import TYPE_CHECKING, Final
 
+from tuneledger.errors import printable
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -49,8 +51,7 @@ def chart(
         mark = f"━{letters[numbers[name]]}" if letters and name in drawn else "━━"
         if color and name in drawn:
             mark = typer.style(mark, fg=_COLORS[numbers[name] % len(_COLORS)])
-        shown = name if name.isprintable() else "".join(c if c.isprintable() else "?" for c in name)
-        yield f"{'':{_MARGIN}}{mark} {shown}" + ("" if name in drawn else " (no numbers)")
+        yield f"{'':{_MARGIN}}{mark} {printable(name)}" + ("" if name in drawn else " (no numbers)")
 
 
 def _letters(count: int) -> str:

@@ -38,7 +38,7 @@ def verify(
     """Compute every digest anew and name the jobs and steps that are not as they were written."""
     from dataclasses import asdict
 
-    from tuneledger.cli.presenting import counted, print_line, printing_json_list
+    from tuneledger.cli.presenting import counted, print_line, printable, printing_json_list
 
     if repair:
         existing(location(db, schema, note=False))
@@ -56,7 +56,7 @@ def verify(
         else:
             for finding in archive.verify():
                 count += 1
-                print_line(str(finding))
+                print_line(printable(str(finding)))
             if data:
                 _print_notes(archive)
     if count:

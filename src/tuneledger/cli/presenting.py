@@ -13,7 +13,9 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from tuneledger.cli.choosing import log
+from tuneledger.errors import printable
 from tuneledger.models import Placeholder
+from tuneledger.spreadsheets import marked_as_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -34,6 +36,7 @@ __all__ = [
     "print_json",
     "print_line",
     "print_table",
+    "printable",
     "printing_json_list",
     "time",
 ]
@@ -168,11 +171,6 @@ def _fitting(
     return fitting
 
 
-def printable(text: str) -> str:
-    """Replace what a terminal might obey rather than show."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
-
-
 def print_csv(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print rows as CSV. Text that a spreadsheet would run as a formula gets an apostrophe before it."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
@@ -182,7 +180,7 @@ def print_csv(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
 
 def _cell(value: object) -> object:
     if isinstance(value, str):
-        return f"'{value}" if value.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else value
+        return marked_as_text(value)
     if isinstance(value, float):
         return json_value(value)
     if isinstance(value, (dict, list)):

@@ -101,7 +101,7 @@ def _print_text(
 ) -> None:
     from tuneledger.cli.presenting import Column, print_line, print_table, printable, time
 
-    print_line(f"job {job.job_id}")
+    print_line(f"job {printable(job.job_id)}")
     for title, value in _fields(job, count):
         print_line(f"  {title:<18}{printable(value)}")
     if summaries:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tuneledger.errors import JobNotFound
 from tuneledger.models import CANONICAL_METRIC_NAMES
 from tuneledger.pictures import POINTS, numbers
+from tuneledger.spreadsheets import marked_as_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -154,9 +155,7 @@ def download(archive: Archive, choice: Choice) -> bytes:
         names = repository.metric_names(choice.job_ids[0])
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        # A spreadsheet would run such a name as a formula.
-        safe = [f"'{name}" if name.startswith(("=", "+", "-", "@")) else name for name in names]
-        writer.writerow(["step_number", "created_at", *safe])
+        writer.writerow(["step_number", "created_at", *map(marked_as_text, names)])
         for checkpoint in repository.stream_checkpoints(
             choice.job_ids[0], first_step=choice.first_step, last_step=choice.last_step
         ):
