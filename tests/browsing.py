@@ -9,9 +9,10 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from pathlib import Path
-from urllib.error import URLError
-from urllib.request import urlopen
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
 
 import pytest
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
@@ -126,3 +127,12 @@ def fetched(url: str) -> object:
     with urlopen(url) as answer:  # noqa: S310 - our own server
         found: object = json.load(answer)
         return found
+
+
+def refused_as_a_stranger(url: str) -> bool:
+    """Whether a server refuses what names another host than it is, as a page of a stranger's would."""
+    request = Request(url, headers={"Host": "evil.example"})  # noqa: S310 - our own server
+    with pytest.raises(HTTPError) as refused:
+        urlopen(request)  # noqa: S310 - our own server
+    with refused.value:
+        return refused.value.code == HTTPStatus.MISDIRECTED_REQUEST

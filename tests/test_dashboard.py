@@ -13,7 +13,7 @@ import pytest
 from selenium.webdriver.common.by import By
 
 import shown_archive
-from browsing import Browser, browser, served
+from browsing import Browser, browser, refused_as_a_stranger, served
 from tuneledger import Archive, Job, dashboard
 from tuneledger.dashboard import curves, views
 from tuneledger.errors import ExtraMissing
@@ -306,10 +306,15 @@ def test_dashboard_in_a_browser(shown: tuple[Dashboard, str], browser: Browser) 
 
 @pytest.mark.xdist_group("browser")
 def test_dashboard_without_a_choice_and_without_its_tables(sqlite_url: str, browser: Browser) -> None:
-    """The newest jobs are shown at first; what goes wrong later is told on the page, which goes on."""
+    """The newest jobs are shown at first; what goes wrong later is told on the page, which goes on.
+
+    A page of a stranger's, who gave this machine another name, gets neither.
+    """
     with Archive(sqlite_url) as archive:
         shown_archive.fill(archive)
     with served("dashboard", "--db", sqlite_url, ready="/") as url:
+        assert refused_as_a_stranger(url)
+        assert refused_as_a_stranger(f"{url}/_nicegui_ws/socket.io/?EIO=4&transport=polling")
         page = Dashboard(browser, url)
         browser.open(url)
         page.wait("best", "ftjob-08")

@@ -10,6 +10,7 @@ from importlib import import_module, resources
 from typing import TYPE_CHECKING, Any, Final
 
 from tuneledger.errors import ExtraMissing, InvalidArgument
+from tuneledger.loopback import AnsweringOwnNames
 
 if TYPE_CHECKING:
     from tuneledger.engine import Location
@@ -48,6 +49,6 @@ def application(location: Location) -> Any:
 
 
 def serve(location: Location, *, host: str, port: int) -> None:
-    """Serve `application` until told to stop."""
-    made = application(location)
+    """Serve `application` until told to stop; on an address of this machine alone by its own names alone."""
+    made = AnsweringOwnNames(application(location), host=host)
     import_module("uvicorn").run(made, host=host, port=port, log_level="warning", lifespan="on")

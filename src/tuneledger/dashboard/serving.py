@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tuneledger.errors import ExtraMissing
+from tuneledger.loopback import AnsweringOwnNames
 
 if TYPE_CHECKING:
     from tuneledger.archive import Archive
@@ -15,10 +16,12 @@ __all__ = ["serve"]
 def serve(archive: Archive, *, host: str, port: int) -> None:
     """Serve the dashboard until told to stop. ``archive`` is best opened read-only.
 
-    ``/?jobs=A,B&metric=M`` shows these at first. Raises `ExtraMissing` without the extra ``dashboard``.
+    ``/?jobs=A,B&metric=M`` shows these at first. On an address of this machine alone it answers by the
+    machine's own names alone, see `tuneledger.loopback`. Raises `ExtraMissing` without the extra
+    ``dashboard``.
     """
     try:
-        from nicegui import ui
+        from nicegui import app, ui
 
         from tuneledger.dashboard.page import Page
     except ModuleNotFoundError:
@@ -28,6 +31,7 @@ def serve(archive: Archive, *, host: str, port: int) -> None:
     async def show(jobs: str = "", metric: str = "") -> None:
         await Page(archive, [job for job in jobs.split(",") if job], metric or None).build()
 
+    app.add_middleware(AnsweringOwnNames, host=host)
     ui.run(
         host=host,
         port=port,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlencode, urlsplit
 
-from tuneledger import json_text
+from tuneledger import json_text, loopback
 from tuneledger.errors import InvalidArgument, LimitExceeded, SourceRefused
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ _FIRST_PAUSE_SECONDS: Final = 0.5
 _LONGEST_PAUSE_SECONDS: Final = 60.0
 _TIMEOUT_SECONDS: Final = 60.0
 _MAX_ANSWER_BYTES: Final = 64 * 2**20
-_LOOPBACK: Final = frozenset(["localhost", "127.0.0.1", "::1"])
 _TOO_MANY_REQUESTS: Final = 429
 _FIRST_OF_SERVERS: Final = 500
 
@@ -68,7 +67,7 @@ class Service:
     def __post_init__(self) -> None:
         """Refuse to send a key where anybody on the way can read it."""
         parts = urlsplit(self.base_url)
-        if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK):
+        if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in loopback.NAMES):
             raise InvalidArgument(f"{self.title}: the address must begin with https://")
         if parts.username is not None or parts.query:
             raise InvalidArgument(f"{self.title}: the address holds neither a user nor a query")
