@@ -1,6 +1,7 @@
 """Datasette over an archive: real server, real browser."""
 
 import json
+import math
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from urllib.parse import quote, urlencode
 import pytest
 
 import shown_archive
-from browsing import Browser, browser, fetched, served
+from browsing import Browser, browser, fetched, refused_as_a_stranger, served
 from test_views import RECIPE
 from tuneledger import Archive, Event, Job, datasette
 from tuneledger.engine import locate
@@ -44,6 +45,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
                 checkpoints=[shown_archive.running_checkpoint(1), shown_archive.running_checkpoint(2)],
             )
         )
+        for name, value in (("val_loss", 0.001), ("eval_loss", math.nan)):
+            odd = {"metrics": {name: value}, "step_number": 7, "created_at": 0}
+            archive.save(Job.model_validate({"job_id": name, "provider": "p", "checkpoints": [odd]}))
         archive.save(Job(job_id="eur", provider="p", model="gpt-4o-mini", cost=2.0, cost_currency="EUR"))
         with served("datasette", "--db", str(path), ready="/-/dashboards") as url:
             yield url
@@ -75,6 +79,31 @@ def test_curve_keeps_the_spike(server: str) -> None:
     ).items()
     assert len(found) <= 502
     assert QUERIES["curve"]["sql"].split() == RECIPE.split()
+
+
+@pytest.mark.xdist_group("browser")
+def test_best_steps_are_of_every_trainer_and_have_a_number(server: str) -> None:
+    """Whatever a trainer calls its validation loss, and without the jobs that have none."""
+    found = rows(server, "archive/best_steps")
+    assert (found[0]["job_id"], found[0]["valid_loss"]) == ("val_loss", 0.001)
+    assert "eval_loss" not in {row["job_id"] for row in found}
+
+
+def test_charts_thin_out_by_the_documented_recipe() -> None:
+    """What they draw is asked by the SQL of docs/dashboards.md, but for which jobs and which metrics."""
+
+    def without_choice(text: str) -> str:
+        return re.sub(r"WHERE job_id IN .* AND metric IN \(.*\)", "WHERE", text)
+
+    thinning = [
+        chart["query"]
+        for board in DASHBOARDS.values()
+        for chart in board["charts"].values()
+        if "MATERIALIZED" in chart.get("query", "")
+    ]
+    assert len(thinning) == 5
+    for query in thinning:
+        assert without_choice(query).split() == without_choice(RECIPE).split()
 
 
 @pytest.mark.xdist_group("browser")
@@ -141,6 +170,13 @@ def test_nothing_can_be_written_or_downloaded(server: str) -> None:
             fetched(f"{server}/{path}")
         assert refused.value.code in {400, 403}
         refused.value.close()
+
+
+@pytest.mark.xdist_group("browser")
+def test_a_stranger_s_page_reads_nothing(server: str) -> None:
+    """What comes by another name than this machine's is refused, whatever it asks for."""
+    for path in ("", "archive.json", "-/dashboards"):
+        assert refused_as_a_stranger(f"{server}/{path}")
 
 
 def test_only_files_are_served(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import math
 import re
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, get_args
 from xml.etree import ElementTree as ET
 
@@ -42,6 +43,17 @@ def archive(database_url: str) -> Iterator[Archive]:
         )
         opened.save(Job(job_id="b", provider="p", checkpoints=[checkpoint(2**62, train_loss=0.25)]))
         yield opened
+
+
+def test_no_column_hides_another(tmp_path: Path) -> None:
+    """Also where a metric is called what another is given instead of its own name."""
+    metrics = {"step_number": 1.0, "metric step_number": 2.0}
+    checkpoint = {"metrics": metrics, "step_number": 7, "created_at": 0}
+    with Archive(tmp_path / "a.db") as archive:
+        archive.save(Job.model_validate({"job_id": "j", "provider": "p", "checkpoints": [checkpoint]}))
+        with archive.read() as repository:
+            found = listed(frames.checkpoints(repository, "j", kind="arrow"))
+    assert sorted(value for column in found.values() for value in column) == [0, 1.0, 2.0, 7]
 
 
 def listed(frame: Any) -> dict[str, list[Any]]:

@@ -24,7 +24,7 @@ import shown_archive
 from grafana_queries import GrafanaQueries
 from postgres_server import libpq_url
 from test_views import RECIPE
-from tuneledger import Archive, grafana
+from tuneledger import Archive, Job, grafana
 from tuneledger.engine import locate
 from tuneledger.errors import InvalidArgument
 
@@ -150,6 +150,20 @@ def test_comparison_shows_eight_jobs_and_every_spike(shown: Shown) -> None:
     assert (shown_archive.SPIKE, 50.0) in {
         (row[columns.index("step")], row[columns.index("value")]) for row in rows
     }
+
+
+def test_jobs_without_a_number_stand_last(shown: Shown) -> None:
+    """On both engines: of a table that is cut the best must not be what goes."""
+    dashboard = shown.dashboards["comparison"]
+    point = {"metrics": {"train_loss": float("nan")}, "step_number": 1, "created_at": 0}
+    with Archive(shown.owner) as archive:
+        archive.save(Job.model_validate({"job_id": "a", "provider": "p", "checkpoints": [point]}))
+    variables = shown.variables(dashboard)
+    every = variables | {"metric": ["train_loss"], "jobs": [*variables["jobs"], "a"]}
+    (table,) = [panel for panel in dashboard["panels"] if "s.min_value" in json.dumps(panel["targets"])]
+    columns, rows = shown.answer(shown.query(table["targets"][0]), every)
+    values = [row[columns.index("min_value")] for row in rows]
+    assert values.index(None) == len(values) - values.count(None) > 0
 
 
 def test_events_are_annotations(shown: Shown) -> None:

@@ -18,6 +18,7 @@ from tuneledger.models import (
     is_final,
     validated,
 )
+from tuneledger.models.job import duration_seconds
 
 CHECKPOINT: dict[str, Any] = {"metrics": {"train_loss": 0.5}, "step_number": 10, "created_at": 1_700_000_000}
 JOB: dict[str, Any] = {"job_id": "j", "provider": "p"}
@@ -316,3 +317,22 @@ def test_final_statuses(status: str) -> None:
 def test_open_statuses(status: str | None) -> None:
     """A status nobody knows is not taken for the end."""
     assert not is_final(status)
+
+
+@pytest.mark.parametrize(
+    ("created_at", "finished_at", "status", "seconds"),
+    [
+        (100, 160, "SUCCESS", 60),
+        (100, 100, "failed", 0),
+        (100, 160, None, 60),  # a record that gives its end and no status
+        (100, 160, "RUNNING", None),  # it goes on since that end
+        (100, None, "SUCCESS", None),
+        (0, 160, "SUCCESS", None),
+        (200, 160, "SUCCESS", None),
+    ],
+)
+def test_how_long_a_job_took(
+    created_at: int, finished_at: int | None, status: str | None, seconds: int | None
+) -> None:
+    """From its creation to its end, where both are known and it is over."""
+    assert duration_seconds(created_at, finished_at, status) == seconds

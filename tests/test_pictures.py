@@ -266,6 +266,17 @@ def test_compare_as_a_table_and_a_picture(filled: str, command: Command) -> None
     assert len(rows) == 4
 
 
+def test_compare_counts_no_duration_of_a_job_that_goes_on(sqlite_url: str, command: Command) -> None:
+    """Its last end is not how long it takes."""
+    points = [{"metrics": {"loss": 1.0}, "step_number": 1, "created_at": 0}]
+    common: dict[str, Any] = {"provider": "p", "created_at": 100, "finished_at": 160, "checkpoints": points}
+    with Archive(sqlite_url) as archive:
+        for status in ("RUNNING", "SUCCESS"):
+            archive.save(Job.model_validate({"job_id": status, "status": status, **common}))
+    found = command("compare", "RUNNING", "SUCCESS", "-m", "loss", "--json", "--db", sqlite_url).json["jobs"]
+    assert {job["job_id"]: job["duration_seconds"] for job in found} == {"RUNNING": None, "SUCCESS": 60}
+
+
 def test_compare_writes_a_file_beside_rows(sqlite_url: str, command: Command, tmp_path: Path) -> None:
     """With `-o` the picture goes to the file, and standard output stays what was asked for."""
     job = Job(

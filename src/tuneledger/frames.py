@@ -75,7 +75,9 @@ def checkpoints(
     }
     for name in names:
         # The archive's own columns keep their names.
-        title = f"metric {name}" if name in columns else name
+        title = name
+        while title in columns:
+            title = f"metric {title}"
         columns[title] = ("number", [_number(row.get(name)) for row in values])
     return _frame(kind, columns)
 

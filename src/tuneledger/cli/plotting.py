@@ -123,6 +123,7 @@ def compare(
     """
     one_format(as_json=as_json, as_csv=as_csv)
     from tuneledger.cli import presenting
+    from tuneledger.models.job import duration_seconds
     from tuneledger.pictures import POINTS, numbers
 
     with open_archive(db, schema, note=not as_json) as archive, archive.read() as repository:
@@ -140,14 +141,13 @@ def compare(
             _, values = numbers(until[job_id])
             at_common = values[-1] if common is not None and values else None
             job = repository.job_without_checkpoints(job_id)
-            took = (job.finished_at or 0) - job.created_at if job.created_at else -1
             rows[job_id] = [
                 job_id,
                 curves[job_id].metric,
                 *_extremes(*shown[job_id]),
                 common,
                 at_common,
-                took if took >= 0 else None,
+                duration_seconds(job.created_at, job.finished_at, job.status),
                 job.cost,
                 job.cost_currency,
             ]

@@ -13,6 +13,7 @@ from nicegui import ui
 from tuneledger.dashboard import views
 from tuneledger.dashboard.curves import options
 from tuneledger.errors import TuneledgerError
+from tuneledger.models.job import duration_seconds
 
 if TYPE_CHECKING:
     from tuneledger.archive import Archive
@@ -241,17 +242,17 @@ def _time(seconds: int) -> str:
 
 
 def _job_row(job: JobSummary) -> dict[str, Any]:
-    took = (job.finished_at or 0) - job.created_at if job.created_at else -1
+    took = duration_seconds(job.created_at, job.finished_at, job.status)
     return {
         "job": job.job_id,
         "provider": job.provider,
         "model": job.model,
         "status": job.status,
         "created": _time(job.created_at),
-        "duration": f"{took // 3600}:{took // 60 % 60:02}:{took % 60:02}" if took >= 0 else "",
+        "duration": "" if took is None else f"{took // 3600}:{took // 60 % 60:02}:{took % 60:02}",
         "last step": job.last_step,
         "tokens": job.trained_tokens,
-        views.sorted_by("duration"): took if took >= 0 else None,
+        views.sorted_by("duration"): took,
         views.sorted_by("cost"): job.cost,
         "cost": "" if job.cost is None else f"{job.cost:g} {job.cost_currency or ''}".rstrip(),
     }

@@ -24,7 +24,7 @@ from tuneledger.models.values import (
     UnknownValue,
 )
 
-__all__ = ["FINAL_STATUSES", "Event", "Job", "is_final"]
+__all__ = ["FINAL_STATUSES", "Event", "Job", "duration_seconds", "is_final"]
 
 FINAL_STATUSES: Final = frozenset(
     {
@@ -51,6 +51,13 @@ MLflow; compared in lower case). Any other status, also an unknown one, is taken
 def is_final(status: str | None) -> bool:
     """Tell whether a job of this status is over; an unknown or missing status is not."""
     return status is not None and status.lower() in FINAL_STATUSES
+
+
+def duration_seconds(created_at: int, finished_at: int | None, status: str | None) -> int | None:
+    """Give how long a job took; None where that is not known, or where it goes on since its last end."""
+    if not created_at or finished_at is None or finished_at < created_at:
+        return None
+    return finished_at - created_at if status is None or is_final(status) else None
 
 
 class Event(ArchivedModel):
