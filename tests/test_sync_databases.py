@@ -3,16 +3,20 @@ import math
 import sqlite3
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 from sqlalchemy import Connection, create_engine, text
 
 from tuneledger import Archive, Job
-from tuneledger.errors import DatabaseReadOnly, InvalidPayload, UnknownFormat
+from tuneledger.errors import DatabaseDamaged, DatabaseReadOnly, InvalidPayload, UnknownFormat
 from tuneledger.sources import exported
-from tuneledger.sources.mlflow import flat_yaml, metric_line
+from tuneledger.sources.mlflow import flat_yaml, metric_lines
 from tuneledger.sync import Outcome, archive_paths, databases
 
 # The tables of MLflow's tracking store, as far as they are read; {nan} and {step} came with later releases.
@@ -299,13 +303,112 @@ def test_an_mlruns_folder(tmp_path: Path, sqlite_url: str) -> None:
     assert "not a line of MLflow's" in str(told[0].error)
 
 
-@pytest.mark.parametrize("content", ["a:b\n", "- x\n", 'a: "x\n', "a b: c\n"])
+@given(
+    st.text(st.sampled_from("ab \"':#\n-\\{[.~\t\x07é日🙂"), max_size=12)
+    | st.lists(st.sampled_from(["word", " ", "  ", "\n", "🙂", "\t"]), min_size=10, max_size=60).map("".join)
+    | st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x85\u2028\u2029"), max_size=20)
+)
+def test_any_name_comes_out_of_a_meta_file(name: str) -> None:
+    """However long or odd the name of a run is, it is what was written, by the writer that MLflow uses.
+
+    But for the three line ends that YAML alone takes for such.
+    """
+    meta: dict[str, Any] = {"end_time": None, "run_name": name, "start_time": -5, "tags": []}
+    written = yaml.safe_dump(meta, default_flow_style=False, allow_unicode=True)
+    assert flat_yaml(written, source="x") == meta
+    assert flat_yaml(written.replace("\n", "\r\n"), source="x") == meta
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "a:b\n",
+        "- x\n",
+        'a: "x\n',
+        "a b: c\n",
+        "a: [b]\n",
+        "a: &b c\n",
+        'a: "\\q"\n',
+        'a: "\\UFFFFFFFF"\n',
+        "a: 'b' c\n",
+    ],
+)
 def test_a_meta_file_that_is_not_flat(content: str) -> None:
     """What is not understood is refused, not guessed."""
     with pytest.raises(InvalidPayload):
         flat_yaml(content, source="meta.yaml")
 
 
-def test_the_first_mlruns_had_no_steps() -> None:
-    """A line of two fields is of step 0."""
-    assert metric_line("1700000002000 0.5", source="x") == (0.5, 1_700_000_002_000, 0)
+def test_lines_of_every_release_of_mlflow_s() -> None:
+    """The first ones had no step, which is then 0; MLflow 3 adds a data set and its digest."""
+    text = "1700000002000 0.5\n1700000003000 0.25 7\r\n1700000004000 nan 8 my data abc123\n"
+    first, second, third = metric_lines(text, source="x")
+    assert (first, second) == ((0.5, 1_700_000_002_000, 0, None), (0.25, 1_700_000_003_000, 7, None))
+    assert (math.isnan(third[0]), third[1:]) == (True, (1_700_000_004_000, 8, "my data abc123"))
+
+
+def test_a_metric_keeps_its_data_set(tmp_path: Path, sqlite_url: str) -> None:
+    """It stands beside the times of the metrics."""
+    (mlruns(tmp_path) / "metrics/loss").write_text("1700000002500 0.75 1 train abc123\n")
+    archived(sqlite_url, tmp_path / "mlruns")
+    first, second = stored(sqlite_url, "cccc").checkpoints
+    assert (first.__pydantic_extra__ or {})["data_sets"] == {"loss": "train abc123"}
+    assert "data_sets" not in (second.__pydantic_extra__ or {})
+
+
+@pytest.mark.parametrize("cut", range(1, 24))
+def test_a_line_that_was_cut_is_no_value(cut: int) -> None:
+    """Of a file that is being written, or whose writer was killed, the lines that have their end count."""
+    whole, last = "1700000002000 0.5 10\n", "1700000003000 0.25 200\n"
+    found = list(metric_lines(whole + last[:-cut], source="x"))
+    assert found == [(0.5, 1_700_000_002_000, 10, None)]
+
+
+def test_a_pattern_may_match_an_mlruns_folder(tmp_path: Path, sqlite_url: str) -> None:
+    """It is then what it would be by its name."""
+    mlruns(tmp_path)
+    told = [outcome for outcome in archived(sqlite_url, tmp_path / "mlrun*") if not outcome.skipped]
+    assert [outcome.format for outcome in told] == ["mlflow"]
+
+
+@pytest.mark.parametrize("tables", [databases._MLFLOW, databases._TRACKIO])
+def test_a_database_with_tables_of_the_same_names(
+    tmp_path: Path, sqlite_url: str, tables: dict[str, set[str]]
+) -> None:
+    """It is told by its columns, skipped where it lay beside others, and those are archived."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    with closing(sqlite3.connect(folder / "a.db")) as connection:
+        for table in tables:
+            connection.execute(f"CREATE TABLE {table} (step, other)")
+    (folder / "b.json").write_text('{"log_history": [{"step": 1, "loss": 0.5}]}')
+    impostor, other = archived(sqlite_url, folder)
+    assert (impostor.skipped, "neither MLflow's nor Trackio's" in str(impostor.error)) == (True, True)
+    assert [report.created for report in other.reports] == [True]
+
+
+def test_values_of_one_moment_have_an_order(tmp_path: Path, sqlite_url: str) -> None:
+    """In whatever order the database gives them the highest stands last, which MLflow too shows."""
+    path = tmp_path / "mlflow.sqlite"
+    mlflow_database(f"sqlite:///{path}")
+    with closing(sqlite3.connect(path)) as connection:
+        for value in (0.3, 0.9, 0.1):
+            row = ("acc", value, 1_700_000_002_000, "bbbb", 5, False)
+            connection.execute("INSERT INTO metrics VALUES (?, ?, ?, ?, ?, ?)", row)
+        connection.commit()
+    archived(sqlite_url, path)
+    (checkpoint,) = stored(sqlite_url, "bbbb").checkpoints
+    assert checkpoint.metrics.named_values() == {"acc": 0.9}
+    assert (checkpoint.__pydantic_extra__ or {})["earlier_values"] == {"acc": [0.1, 0.3]}
+
+
+def test_damage_of_the_archive_is_not_said_of_what_is_read(tmp_path: Path, sqlite_url: str) -> None:
+    """It ends the run, as with any other input."""
+    path = tmp_path / "mlflow.sqlite"
+    mlflow_database(f"sqlite:///{path}")
+    archived(sqlite_url, path)
+    with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))) as connection:
+        connection.execute("DELETE FROM job_digests")
+        connection.commit()
+    with pytest.raises(DatabaseDamaged):
+        archived(sqlite_url, path)

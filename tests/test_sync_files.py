@@ -29,6 +29,7 @@ from tuneledger.errors import DatabaseReadOnly, InvalidArgument, InvalidPayload,
 from tuneledger.sources import Document
 from tuneledger.sync import Outcome, archive_document, archive_paths, read_document
 from tuneledger.sync import inputs as sync_inputs
+from unprivileged import unprivileged
 
 STATE = json.dumps(trainer_state([{"loss": 1.0, "step": 1}])).encode()
 
@@ -316,6 +317,22 @@ def test_a_format_nobody_has_is_refused_at_once(tmp_path: Path, sqlite_url: str)
     (outcome,) = archived(sqlite_url, tmp_path / "missing").values()
     assert "cannot be read" in str(outcome.error)
     assert "cannot be read" in str(archived(sqlite_url, "a\0b")["a\0b"].error)
+
+
+def test_a_closed_folder_is_told(tmp_path: Path, sqlite_url: str) -> None:
+    """What is in it is not left out without a word, and what lies beside it is archived."""
+    closed = tmp_path / "runs" / "closed"
+    closed.mkdir(parents=True)
+    (closed / "trainer_state.json").write_bytes(STATE)
+    (tmp_path / "runs" / "trainer_state.json").write_bytes(STATE)
+    closed.chmod(0)
+    try:
+        with unprivileged():
+            outcomes = archived(sqlite_url, tmp_path / "runs")
+    finally:
+        closed.chmod(0o700)
+    assert "cannot be read: Permission denied" in str(outcomes[str(closed)].error)
+    assert job_ids(sqlite_url) == {str(tmp_path / "runs")}
 
 
 def test_a_pattern_finds_files(tmp_path: Path, sqlite_url: str) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from provider_server import Cut, Played, Sequence, provider_server
 from source_records import mistral_job, openai_checkpoint, openai_event, openai_job, together_job
-from tuneledger import Archive
+from tuneledger import Archive, Job
 from tuneledger.cli import exit_codes, run
 from tuneledger.errors import InvalidArgument, InvalidPayload, LimitExceeded, SourceRefused
 from tuneledger.sync import Outcome, Service, live, provider_named, sync_jobs, watch_jobs
@@ -102,6 +102,18 @@ def test_mistral_s_jobs_page_by_page(sqlite_url: str) -> None:
             archive.save(next(iter(_jobs_of_list([lean(fresh)]))))
             (outcome,) = synced(archive, "mistral", other, job_ids=[MISTRAL_ID])
             assert outcome.reports[0].added == 1
+
+
+def test_a_job_of_another_provider_stops_no_other(sqlite_url: str) -> None:
+    """Of one whose id is another's already it is told, and the rest is archived."""
+    jobs = [mistral_job("SUCCESS", 1_700_000_020, [10]) | {"id": f"job-{n}"} for n in range(2)]
+    answers: dict[str, Any] = {f"{JOBS}/{job['id']}": job for job in jobs}
+    answers[f"{JOBS}?page=0"] = {"data": [lean(job) for job in jobs], "total": 2}
+    with provider_server(answers) as played, Archive(sqlite_url) as archive:
+        archive.save(Job(job_id="job-0", provider="another"))
+        refused, saved = synced(archive, "mistral", played)
+    assert "is stored as one of another" in str(refused.error)
+    assert [report.created for report in saved.reports] == [True]
 
 
 def _jobs_of_list(items: list[Any]) -> list[Any]:

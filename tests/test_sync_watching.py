@@ -11,7 +11,7 @@ import pytest
 from source_records import log_rows, openai_checkpoint, openai_job, page, trainer_state
 from tuneledger import Archive
 from tuneledger.cli import exit_codes, run
-from tuneledger.errors import InvalidArgument
+from tuneledger.errors import DatabaseUnavailable, InvalidArgument
 from tuneledger.parquet import write_parquet
 from tuneledger.sync import Outcome, watch_paths, watching
 from tuneledger.testing import job
@@ -103,6 +103,14 @@ def run_folder(folder: Path) -> Path:
     (folder / "meta.yaml").write_text("run_id: aaaa\nstatus: 1\nstart_time: 1700000000000\nend_time: null\n")
     (folder / "metrics" / "loss").write_text("1700000001000 0.5 1\n")
     return folder / "metrics" / "loss"
+
+
+def test_a_url_is_no_pattern(sqlite_url: str) -> None:
+    """Whatever stands in it: it is asked for, and no message shows the password in it."""
+    url = "postgresql://u:secret@127.0.0.1:1/mlflow?connect_timeout=1"
+    with Archive(sqlite_url) as archive, pytest.raises(DatabaseUnavailable) as refused:
+        watched(archive, url)
+    assert "secret" not in str(refused.value)
 
 
 def test_an_mlruns_folder_is_followed(tmp_path: Path, database_url: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,24 +18,27 @@ from tuneledger.sync.outcome import Outcome
 from tuneledger.tables import VERSION_TABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Generator, Iterator, Mapping
 
-    from sqlalchemy.engine import Connection
+    from sqlalchemy.engine import Connection, Engine
 
     from tuneledger.archive import Archive
+    from tuneledger.engine import Location
     from tuneledger.models import Job
     from tuneledger.repository import OnConflict
 
-__all__ = ["archive_database", "is_database", "is_url"]
+__all__ = ["archive_database", "is_database"]
 
 _SQLITE: Final = b"SQLite format 3\0"
-_MLFLOW: Final = frozenset(["experiments", "runs", "metrics", "params", "tags"])
-_TRACKIO: Final = frozenset(["metrics", "configs"])
-
-
-def is_url(path: str) -> bool:
-    """Tell whether a path is a URL, which is then a database's, whatever it is: its password is in it."""
-    return "://" in path
+_MLFLOW: Final = {
+    "experiments": {"experiment_id", "name"},
+    "runs": {"run_uuid", "experiment_id", "start_time"},
+    "metrics": {"run_uuid", "key", "value", "timestamp"},
+    "params": {"run_uuid", "key", "value"},
+    "tags": {"run_uuid", "key", "value"},
+}
+_TRACKIO: Final = {"metrics": {"id", "run_name", "timestamp", "step", "metrics"}, "configs": {"config"}}
+"""What tells a database from another of which tables have the same names: the columns that are read."""
 
 
 def is_database(path: str) -> bool:
@@ -59,30 +62,47 @@ def archive_database(
     outcome = Outcome(str(location))
     engine = open_engine(location, read_only=True)
     try:
-        with translated(), engine.connect().execution_options(**READING) as connection:
-            tables = set(inspect(connection).get_table_names())
-            if tables >= _MLFLOW:
-                outcome.format = mlflow.PROVIDER
-                runs = _mlflow_runs(connection, outcome, job_id)
-            elif tables >= _TRACKIO:
-                outcome.format = trackio.PROVIDER
-                runs = _trackio_runs(connection, outcome, str(location.path), job_id)
-            else:
-                hint = "; `tuneledger copy` takes archives" if VERSION_TABLE in tables else ""
-                raise UnknownFormat(
-                    source=outcome.name, reason=f"a database, but neither MLflow's nor Trackio's{hint}"
-                )
-            for job in runs:
+        with closing(_jobs(engine, location, outcome, job_id)) as jobs:
+            for job in jobs:
                 content = json_text.canonical([job.document, len(job.checkpoints)]).encode()
-                given = Input(outcome.name, outcome.format, len(content), hashlib.sha256(content).hexdigest())
+                given = Input(
+                    outcome.name, str(outcome.format), len(content), hashlib.sha256(content).hexdigest()
+                )
                 outcome.reports.append(archive.save(job, on_conflict=on_conflict, inputs=[given]))
-    except DatabaseDamaged as error:
-        outcome.error = InvalidPayload(source=outcome.name, reason=str(error))
     except (Conflict, InvalidPayload) as error:
         outcome.error = outcome.error or error
     finally:
         engine.dispose()
     return outcome
+
+
+def _jobs(engine: Engine, location: Location, outcome: Outcome, job_id: str | None) -> Generator[Job]:
+    """Give the runs of a database; what is wrong with it is said of it, not of the archive they go to."""
+    try:
+        with translated(), engine.connect().execution_options(**READING) as connection:
+            if _has(connection, _MLFLOW):
+                outcome.format = mlflow.PROVIDER
+                yield from _mlflow_runs(connection, outcome, job_id)
+            elif _has(connection, _TRACKIO):
+                outcome.format = trackio.PROVIDER
+                yield from _trackio_runs(connection, outcome, str(location.path), job_id)
+            else:
+                ours = VERSION_TABLE in inspect(connection).get_table_names()
+                hint = "; `tuneledger copy` takes archives" if ours else ""
+                raise UnknownFormat(
+                    source=outcome.name, reason=f"a database, but neither MLflow's nor Trackio's{hint}"
+                )
+    except DatabaseDamaged as error:
+        raise InvalidPayload(source=outcome.name, reason=str(error)) from None
+
+
+def _has(connection: Connection, wanted: Mapping[str, Collection[str]]) -> bool:
+    """Tell whether a database has these tables with these columns."""
+    found = inspect(connection)
+    return set(found.get_table_names()) >= wanted.keys() and all(
+        {column["name"] for column in found.get_columns(table)}.issuperset(columns)
+        for table, columns in wanted.items()
+    )
 
 
 def _rows(connection: Connection, statement: str, **parameters: Any) -> list[dict[str, Any]]:
@@ -107,14 +127,14 @@ def _mlflow_runs(connection: Connection, outcome: Outcome, job_id: str | None) -
         metrics = connection.execute(
             text(
                 f"SELECT key, value, timestamp, step, {nan} FROM metrics WHERE run_uuid = :run "  # noqa: S608 - one of two words of ours
-                "ORDER BY timestamp, step, key"
+                "ORDER BY timestamp, step, key, value"  # of equal moments MLflow too takes the highest
             ),
             of_run,
         )
         run = mlflow.Run(
             fields,
             [
-                (key, mlflow.finite_or_not(value, is_nan=bool(is_nan)), stamp, step)
+                (key, mlflow.finite_or_not(value, is_nan=bool(is_nan)), stamp, step, None)
                 for key, value, stamp, step, is_nan in metrics
             ],
             _pairs(connection, "params", of_run),

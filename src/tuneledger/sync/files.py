@@ -23,12 +23,14 @@ from tuneledger.errors import (
 from tuneledger.parquet import archive_parquet, is_parquet
 from tuneledger.repository import Input, OnConflict
 from tuneledger.sources import Hints, Stream
-from tuneledger.sync.databases import archive_database, is_database, is_url
+from tuneledger.sync.databases import archive_database, is_database
 from tuneledger.sync.inputs import (
     MAX_BYTES,
     MAX_VALUES,
     STDIN,
+    expanded,
     found_files,
+    is_url,
     opened_long,
     read_document,
     unpacked,
@@ -69,7 +71,10 @@ class _Way:
     def jobs_of_list(self, given: Stream) -> Iterator[tuple[Source, Job]] | None:
         """Give the jobs of a JSON list one by one; None for one that is of one source as a whole."""
         asked = sources.known() if self.format_name is None else [sources.named(self.format_name)]
-        return None if self.hints.columns else sources.jobs_of_list(given, self.hints, asked)
+        # Of what was said to be of a source that knows no lists the whole is read, however long it is.
+        if self.hints.columns or all(source.is_job is None for source in asked):
+            return None
+        return sources.jobs_of_list(given, self.hints, asked)
 
     def save(self, job: Job, source: Source, documents: Iterable[Document]) -> SaveReport:
         inputs = [
@@ -113,13 +118,13 @@ def archive_paths(
     if format_name is not None:
         sources.named(format_name)
     folders: dict[str, list[tuple[str, bool]]] = {}
-    given = list(paths)
+    given = list(expanded(paths))
     for path in filter(is_parquet, given):
         yield _folder_archived(way, path)
     for path in filter(is_url, given):
         yield archive_database(archive, path, job_id=job_id, on_conflict=way.on_conflict)
     for path in given:
-        if Path(path or "-").is_dir():
+        if path != STDIN and Path(path).is_dir():
             yield from archive_runs(
                 archive, path, job_id=job_id, on_conflict=way.on_conflict, max_bytes=max_bytes
             )

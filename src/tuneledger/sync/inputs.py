@@ -26,8 +26,10 @@ __all__ = [
     "MAX_BYTES",
     "MAX_VALUES",
     "STDIN",
+    "expanded",
     "files_below",
     "found_files",
+    "is_url",
     "opened_long",
     "read_document",
     "unpacked",
@@ -56,27 +58,53 @@ _TAR = (b"ustar\x0000", b"ustar  \0")
 _TAR_AT = 257
 
 
-def found_files(paths: Iterable[str]) -> Iterator[tuple[str, bool]]:
-    """Give the files that ``paths`` name, in order, and whether each was named, not found in a folder."""
+def is_url(path: str) -> bool:
+    """Tell whether a path is a URL, which is then a database's, whatever it is: its password is in it."""
+    return "://" in path
+
+
+def expanded(paths: Iterable[str]) -> Iterator[str]:
+    """Give ``paths``, with the files and folders that it matches in the place of each pattern.
+
+    Raises `InvalidArgument` for a pattern that matches nothing, and for an empty path.
+    """
     for path in paths:
-        if path == STDIN:
-            yield path, True
-        elif not path:
+        if not path:
             raise InvalidArgument("an empty path names nothing; . is the current folder")
-        elif Path(path).is_dir():
-            yield from ((str(file), False) for file in files_below(path))
-        elif Path(path).exists() or not glob.has_magic(path):
-            yield path, True
+        if is_url(path) or not glob.has_magic(path) or Path(path).exists():
+            yield path
+            continue
+        matching = sorted(glob.glob(path, recursive=True))  # noqa: PTH207 - an absolute pattern is fine here
+        if not matching:
+            raise InvalidArgument(f"no file matches {path}")
+        yield from matching
+
+
+def found_files(paths: Iterable[str]) -> Iterator[tuple[str, bool]]:
+    """Give the files that ``paths`` name, in order, and whether each was named, not found in a folder.
+
+    A folder below that cannot be looked into is given as a file: reading it says why.
+    """
+    for path in expanded(paths):
+        if path != STDIN and Path(path).is_dir():
+            closed: list[str] = []
+            yield from ((str(file), False) for file in files_below(path, closed))
+            yield from ((name, False) for name in closed)
         else:
-            matching = sorted(glob.glob(path, recursive=True))  # noqa: PTH207 - an absolute pattern is fine here
-            if not matching:
-                raise InvalidArgument(f"no file matches {path}")
-            yield from found_files(matching)
+            yield path, True
 
 
-def files_below(folder: str | Path) -> list[Path]:
-    """Give the files of a folder and of all below it, sorted; what vanishes meanwhile is passed over."""
-    found = (Path(place, name) for place, _, names in os.walk(folder) for name in names)
+def files_below(folder: str | Path, closed: list[str] | None = None) -> list[Path]:
+    """Give the files of a folder and of all below it, sorted; what vanishes meanwhile is passed over.
+
+    ``closed`` takes the folders that cannot be looked into.
+    """
+
+    def note(error: OSError) -> None:
+        if closed is not None and not isinstance(error, FileNotFoundError):
+            closed.append(str(error.filename))
+
+    found = (Path(place, name) for place, _, names in os.walk(folder, onerror=note) for name in names)
     return sorted(file for file in found if file.is_file())
 
 
@@ -90,6 +118,8 @@ def read_document(name: str, *, max_bytes: int = MAX_BYTES) -> Document:
     if "\0" in name:
         raise InvalidPayload(source=name, reason="cannot be read: a path has no NUL character")
     try:
+        if Path(name).is_dir():
+            os.scandir(name).close()  # what keeps one out of a folder says more than that it is one
         with Path(name).open("rb") as file:
             return Document(name, _bounded(file, name, max_bytes), os.path.abspath(name))  # noqa: PTH100 - links stay
     except OSError as error:

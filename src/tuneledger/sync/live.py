@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tuneledger import json_text
 from tuneledger.errors import (
+    Conflict,
     InvalidArgument,
     InvalidPayload,
     JobNotFound,
@@ -78,7 +79,7 @@ def sync_jobs(
                 _of_state(name, job.status), provider.name, len(text), hashlib.sha256(text).hexdigest()
             )
             outcome.reports.append(archive.save(job, inputs=[given]))
-        except InvalidPayload as error:
+        except (Conflict, InvalidPayload) as error:
             outcome.error = error
         except SourceRefused as error:
             if error.http_status != _NOT_FOUND:

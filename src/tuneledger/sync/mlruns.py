@@ -51,9 +51,9 @@ def _run(folder: Path, max_bytes: int) -> mlflow.Run:
     meta = folder / _META
     fields = mlflow.flat_yaml(_text(meta, max_bytes), source=str(meta))
     metrics = [
-        (name, *mlflow.metric_line(line, source=str(file)))
+        (name, *found)
         for name, file in _files(folder / "metrics")
-        for line in _text(file, max_bytes).splitlines()
+        for found in mlflow.metric_lines(_text(file, max_bytes), source=str(file))
     ]
     metrics.sort(key=lambda metric: metric[2])
     of_experiment = folder.parent / _META

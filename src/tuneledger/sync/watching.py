@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 from tuneledger.errors import InvalidArgument, SourceRefused, UnknownFormat
 from tuneledger.models import is_final
 from tuneledger.parquet import is_parquet
-from tuneledger.sync.databases import is_url
 from tuneledger.sync.files import archive_paths
-from tuneledger.sync.inputs import STDIN, found_files
+from tuneledger.sync.inputs import STDIN, expanded, found_files, is_url
 from tuneledger.sync.live import Provider, stored_status, sync_jobs
 from tuneledger.sync.mlruns import run_folders
 from tuneledger.sync.service import may_answer_later
@@ -48,10 +47,11 @@ def watch_paths(
     told: dict[str, str] = {}
     first_round = True
     while True:
-        by_name = dict(_found(paths, first_round=first_round))
+        there = list(_there(paths, first_round=first_round))
+        by_name = dict(found_files(there))
         now = {name: _signature(name) for name in by_name}
         changed = [name for name in by_name if now[name] != seen.get(name)]
-        given = list(paths) if first_round else _to_archive(paths, by_name, changed)
+        given = there if first_round else _to_archive(there, by_name, changed)
         seen = {name: found for name, found in now.items() if found is not None}
         for outcome in archive_paths(archive, given, **options):
             name = outcome.name
@@ -73,10 +73,10 @@ def watch_paths(
 _Signature = tuple[tuple[int, int], ...]
 
 
-def _found(paths: Iterable[str], *, first_round: bool) -> Iterator[tuple[str, bool]]:
+def _there(paths: Iterable[str], *, first_round: bool) -> Iterator[str]:
     for path in paths:
         try:
-            yield from found_files([path])
+            yield from expanded([path])
         except InvalidArgument:  # a pattern may match nothing for a while, but not from the beginning
             if first_round:
                 raise
