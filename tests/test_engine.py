@@ -216,6 +216,18 @@ def test_what_leads_nowhere_is_refused_without_quoting_it(location: str) -> None
     assert "ecret" not in "".join(traceback.format_exception(caught.value))
 
 
+@pytest.mark.parametrize(
+    "location", ["postgresql:/u:secret@h/d", "postgres:/u:secret@h/d", "mysql:/secret@h"]
+)
+def test_a_misspelt_url_is_no_path(location: str) -> None:
+    """Taken for one it would be named in every message, with the password in it."""
+    try:
+        shown = str(locate(location))
+    except InvalidArgument as error:
+        shown = str(error)
+    assert "secret" not in shown
+
+
 def test_a_schema_is_named_once() -> None:
     """Of two schemas in one URL neither is taken, nor the default, which nobody named; nor that for none."""
     with pytest.raises(InvalidArgument, match=r"several schemas.*give \?schema= once"):
