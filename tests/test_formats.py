@@ -17,6 +17,7 @@ from tuneledger.cli import run
 from tuneledger.copying import copy_jobs
 from tuneledger.errors import DriverMissing, InvalidArgument, InvalidPayload
 from tuneledger.parquet import archive_parquet, is_parquet, write_parquet
+from tuneledger.sources import Hints, Stream, named
 from tuneledger.testing import checkpoint, checkpoints, job
 
 VALUES = {"a": math.nan, "b": -0.0, "c": None, "valid_loss": NOT_EVALUATED, "d": -math.inf, "e": 5e-324}
@@ -238,6 +239,16 @@ def test_export_asks_for_jobs_or_all(tmp_path: Path, capsys: pytest.CaptureFixtu
         ('{"tuneledger": 1, "job_id": 5}\n', "job_id"),
         ("job_id,provider,step_number,created_at,metric,value\na,p,1\n", "line 2"),
         ("job_id,provider,step_number,created_at,metric,value\na,p,1,0,m,word\n", "line 2"),
+        ("job_id,provider,step_number,created_at,metric,value\na,p,1,0,m,1e999\n", "line 2"),
+        ("job_id,provider,step_number,created_at,metric,value\na,p,1,0,m,1.0\na\n", "line 3"),
+        (
+            "job_id,provider,step_number,created_at,metric,value\na,p,1,0,m,1.0\na,p,01,0,m,2.0\n",
+            "line 3, field 'm': the rows of step 1 give it two times, or a metric twice",
+        ),
+        (
+            "job_id,provider,step_number,created_at,metric,value\na,p,1,0,m,1.0\na,p,1,5,n,2.0\n",
+            "line 3, field 'n': the rows of step 1 give it two times, or a metric twice",
+        ),
     ],
 )
 def test_damaged_lines_are_refused_with_their_place(
@@ -261,6 +272,27 @@ def test_a_job_id_must_be_the_file_s_own(tmp_path: Path, shape: str) -> None:
     back = ["archive", str(output), "--db", str(tmp_path / "x.db"), "--job-id"]
     assert run([*back, "rich"]) == 0
     assert run([*back, "another"]) == 1
+
+
+@pytest.mark.parametrize("shape", ["jsonl", "csv"])
+def test_a_byte_order_mark_and_blank_lines_are_no_matter(
+    archive: Archive, tmp_path: Path, shape: str
+) -> None:
+    """Editors and shells put them there; the jobs are the same, from a file and from a stream."""
+    output, back = tmp_path / "out", str(tmp_path / "back.db")
+    arguments = ["rich", "--format", shape, "-o", str(output), "--db", str(tmp_path / "from.db")]
+    assert run(["export", *arguments]) == 0
+    data = "\ufeff".encode() + output.read_bytes().replace(b"\n", b"\r\n\r\n")
+    output.write_bytes(data)
+    assert run(["archive", str(output), "--db", back]) == 0
+    with Archive(back) as other, other.read() as there, archive.read() as here:
+        assert there.checkpoints("rich") == here.checkpoints("rich") or shape == "csv"
+        assert there.count_checkpoints("rich") == here.count_checkpoints("rich")
+    source = named({"jsonl": "tuneledger-jsonl", "csv": "tuneledger-csv"}[shape])
+    assert source.stream
+    streamed = source.stream(Stream("x", None, lambda: iter([data]), 2**20, 2**20), Hints())
+    assert streamed
+    assert [found.job_id for found in streamed] == ["rich"]
 
 
 def test_job_lines_may_be_written_anew_by_other_tools(archive: Archive, tmp_path: Path) -> None:

@@ -6,8 +6,10 @@ import logging
 import os
 import random
 import re
+import sqlite3
 import traceback
 from collections.abc import Callable
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from sqlalchemy.engine import make_url
 
 from commands import leaves
 from jobs_for_tests import some_job
+from source_records import SERIES, hints_for
 from tuneledger import Archive, errors
 from tuneledger.cli import exit_codes, run
 from tuneledger.errors import (
@@ -27,9 +30,10 @@ from tuneledger.errors import (
     MetricNotFound,
     TuneledgerError,
 )
-from tuneledger.sources import mistral
+from tuneledger.sources import Document, mistral, named, recognised
 
 LONG = os.environ.get("TUNELEDGER_LONG") == "1"
+TURNED = "\u202e"
 SECRET = "hunter2-never-shown"  # noqa: S105 - what must not be found anywhere
 
 # -- secrets --------------------------------------------------------------------------------------
@@ -209,6 +213,30 @@ def test_no_hostile_text_leaves_as_a_formula_or_path(
     assert set(Path("/").glob("etc/pass*")) == before
 
 
+@pytest.mark.parametrize(
+    "line",
+    ["jobs", "show ID", "best ID loss", "best ID train_loss", "latest ID",
+     "plot ID -m train_loss",
+     "compare ID -m train_loss", "label ID --add LABEL", "delete ID --yes"],
+)  # fmt: skip
+@pytest.mark.parametrize("added", ["", "\x1b]0;"])
+def test_a_terminal_is_sent_only_what_it_shows(
+    sqlite_url: str, line: str, added: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither what turns the writing round, which an id may hold, nor escapes that others wrote there."""
+    with Archive(sqlite_url) as archive:
+        archive.save(some_job(f"{TURNED}x"))
+    with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))) as connection:
+        connection.execute("PRAGMA ignore_check_constraints = ON")
+        connection.execute("UPDATE jobs SET job_id = job_id || ? || 'taken'", (added,))
+        connection.commit()
+    words = {"ID": f"{TURNED}x{added}taken", "LABEL": f"{TURNED}l"}
+    run([*(words.get(word, word) for word in line.split()), "--db", sqlite_url])
+    printed = "".join(capsys.readouterr())
+    assert "taken" in printed or "label" in line or added
+    assert not {TURNED, "\x1b"} & set(printed)
+
+
 LONG_TEXTS = ("x" * 10**6, "\U0001f600" * 10**6, "\ud800" * 10**6)
 
 
@@ -282,6 +310,37 @@ def mutated(job: Any, drawn: random.Random) -> Any:
             case _ if isinstance(holder, dict):
                 holder[f"new {drawn.randrange(3)}"] = copy.deepcopy(drawn.choice(ODD))
     return job
+
+
+def scratched(data: bytes, drawn: random.Random) -> bytes:
+    """Bytes with one to four places replaced, removed or filled in."""
+    scratches = [b",", b"\n", b'"', b"9" * 5_000, b"nan", b"1e999", b"\r", b"\0", b"=1", b"\xff", b"."]
+    for _ in range(drawn.randint(1, 4)):
+        at = drawn.randrange(len(data) + 1)
+        kept = at + drawn.choice([0, 0, 1, 5])
+        data = data[:at] + drawn.choice([b"", *scratches]) + data[kept:]
+    return data
+
+
+@pytest.mark.no_cover
+@pytest.mark.parametrize("name", SERIES)
+def test_mutations_of_every_source_s_records(name: str) -> None:
+    """Each is read, or refused by a clean error, by its own reader and by the one that its content tells."""
+    drawn = random.Random(name)  # noqa: S311 - the same mutations each time, no secret
+    for number in range(20_000 if LONG else 300):
+        given = SERIES[name][number % len(SERIES[name])]
+        value = given.json_or_none
+        if value is None:
+            data = scratched(given.data, drawn)
+        else:
+            several = [mutated(value, drawn), mutated(value, drawn)]
+            data = json.dumps(drawn.choice([several[0], several, {"data": several}])).encode()
+        document = Document("x", data, "/runs/x")
+        hints = hints_for(name, drawn.choice([None, "run"]))
+        with suppress(InvalidPayload):
+            list(named(name).read(document, hints))
+        with suppress(InvalidPayload):
+            list(recognised(document, hints).read(document, hints))
 
 
 @pytest.mark.slow

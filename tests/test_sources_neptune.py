@@ -1,4 +1,5 @@
 import math
+import time
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -48,6 +49,19 @@ def row(path: str, kind: str, run: str = "RUN-1", **values: Any) -> dict[str, An
 def point(path: str, step: str, **values: Any) -> dict[str, Any]:
     """A row of a series of numbers."""
     return row(path, "float_series", step=Decimal(step), timestamp=NOON, **values)
+
+
+def test_a_time_without_an_offset_is_utc(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever the reader is: what is stored depends on the bytes alone."""
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    try:
+        text = f"{NEPTUNE_HEADER}team,RUN-1,loss,float_series,1.000000,2024-01-01 12:00:00.500,,0.5,,,,,,\n"
+        (job,) = named("neptune").read(document("x.csv", text), Hints())
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert (job.created_at, job.checkpoints[0].created_at) == (NOON_SECONDS, NOON_SECONDS)
 
 
 def archived(archive: Archive, path: Path, rows: list[dict[str, Any]]) -> list[Job]:

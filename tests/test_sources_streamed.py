@@ -417,6 +417,19 @@ def test_other_long_files_are_read_whole(
     assert outcomes["notes.json"].skipped
 
 
+def test_a_format_without_lists_gives_a_long_list_the_verdict_of_a_short_one(
+    tmp_path: Path, sqlite_url: str, long_from: Callable[[int], None]
+) -> None:
+    """Word by word: the list is none of that format, whatever its items are."""
+    file = tmp_path / "states.json"
+    file.write_text(json.dumps([trainer_state(log_rows(3))] * 2))
+    (short,) = archived(sqlite_url, file, format_name="huggingface")
+    long_from(1)
+    (long,) = archived(sqlite_url, file, format_name="huggingface")
+    assert "not a trainer's record" in str(short.error)
+    assert str(long.error) == str(short.error)
+
+
 def test_a_file_that_grows_while_it_is_read(
     tmp_path: Path, sqlite_url: str, long_from: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -435,6 +448,27 @@ def test_a_file_that_grows_while_it_is_read(
         assert list(given.lines()) == [lines[0]]
     (outcome,) = archived(sqlite_url, path)
     assert len(outcome.reports) == 1
+
+
+def test_lines_end_where_a_portion_ends() -> None:
+    """A line that a portion ends with is a line, also where no line end follows."""
+    for data in (b"a\nb", b"a\n\nb\n", b"aa\r\nb\r\nc", b"\n"):
+        for portion in range(1, len(data) + 1):
+            assert list(stream(data, portion).lines()) == data.splitlines(keepends=True)
+
+
+@pytest.mark.parametrize(
+    ("member", "reason"),
+    [(b"[" * 100_000 + b"]" * 100_000, "nested too deeply"), (b"9" * 5_000, "thousands of digits")],
+)
+def test_what_stands_around_a_list_is_refused_alike(member: bytes, reason: str) -> None:
+    """What no reader can take is refused behind a list; before one, the input is read whole and refused."""
+    with pytest.raises(InvalidPayload, match=reason):
+        list(stream(b'{"data": [1, 2], "x": %s}' % member, 2**20).items())
+    before = b'{"x": %s, "data": [1, 2]}' % member
+    assert list(stream(before, 2**20).items()) == []
+    with pytest.raises(InvalidPayload, match=reason):
+        json_text.parse(before, source="x")
 
 
 def test_nothing_has_no_lines() -> None:

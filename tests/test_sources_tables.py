@@ -1,3 +1,4 @@
+import csv
 import math
 
 import pytest
@@ -50,6 +51,7 @@ def test_numbers_of_other_scripts_stay_text() -> None:
         ("epoch,step,a\n0,1\n", "line 2", "has 2 cells where the header has 3"),
         ("epoch,step,a\n0,1,2\n0,2,1e400\n", "line 3", "beyond what a double holds"),
         ("epoch,step,a\n0,1.5,2\n", "line 2", "must be a whole number"),
+        (f"epoch,step,a\n0,{'9' * 5_000},2\n", "line 2", "must be a whole number"),
         ("epoch,step,step\n0,1,2\n", "line 1", "two columns named 'step'"),
         ("epoch,step,\n0,1,2\n", "line 1", "a column without a name"),
         ('epoch,step,a\n0,1,"2\n', "line 2", "not valid CSV"),
@@ -70,6 +72,34 @@ def test_steps_as_spreadsheets_write_them() -> None:
     assert [checkpoint.step_number for checkpoint in job.checkpoints] == [50]
     assert job.document == {"rows_without_step": [{"hp": 2.0}]}
     assert job.revision == 50
+
+
+@pytest.mark.parametrize(
+    "header",
+    [" epoch,step", "epoch,step ", 'epoch,"step\n"', "epoch," + "a" * 2**20 + ",step"],
+)
+def test_a_column_is_recognised_by_its_whole_name(header: str) -> None:
+    """What only looks like a known column, with space around it or cut, is none, and nothing fails for it."""
+    with pytest.raises(UnknownFormat):
+        recognised(document("x", f"{header}\n1,2\n"))
+
+
+def test_a_long_text_in_a_cell_and_very_many_columns() -> None:
+    """Tables of W&B's and Neptune's hold texts of megabytes, and thousands of metrics."""
+    before = csv.field_size_limit()
+    (found,) = values(lightning(f"epoch,step,config\n0,1,{'x' * 200_000}\n"))
+    assert len(str(found["config"])) == 200_000
+    assert csv.field_size_limit() == before  # it is the whole process's
+    names = [f"gradients/layers.{number}.weight" for number in range(5_000)]
+    wide = document("x", ",".join([*names, "epoch", "step"]) + "\n" + "1," * 5_001 + "1\n")
+    assert recognised(wide).name == "lightning"
+
+
+def test_digits_without_an_end_are_text() -> None:
+    """To see that a cell is no number after all takes no longer than to read it; it took hours."""
+    text = "9" * 1_000_000 + "x"
+    (found,) = values(lightning(f"epoch,step,a\n0,1,{text}\n"))
+    assert found["a"] == text
 
 
 def test_only_the_step_and_the_epoch() -> None:
@@ -102,6 +132,8 @@ def test_a_column_may_name_the_job() -> None:
     assert {job.job_id: len(job.checkpoints) for job in jobs} == {"x": 2, "y": 1}
     (one,) = mapped("run,step,a\nx,1,1\n", "step=step,job_id=run", job_id="mine")
     assert one.job_id == "mine"
+    with pytest.raises(InvalidPayload, match="it holds several jobs; --job-id names one"):
+        mapped("run,step,a\nx,1,1\ny,1,2\n", "step=step,job_id=run", job_id="mine")
 
 
 def test_a_map_reaches_into_json() -> None:
@@ -127,8 +159,16 @@ def test_a_map_reaches_into_json() -> None:
         name="list.json",
     )
     assert values(nested) == [{"train_loss": 0.5, "x": 1.0}, {"m": 1.0}]
-    (lines,) = mapped('{"s": 1, "m": {"a": 1}}\n', "step=s,metric.a=m.a,metric.b=m.b", name="x.jsonl")
+    (lines,) = mapped('{"s": 1.0, "m": {"a": 1}}\n', "step=s,metric.a=m.a,metric.b=m.b", name="x.jsonl")
     assert values(lines) == [{"a": 1.0}]
+
+
+@pytest.mark.parametrize("before", ["", "\n", "\ufeff\r\n  "])
+def test_a_described_table_is_told_from_json(before: str) -> None:
+    """By its first character, whatever blank lines stand before it."""
+    hints = Hints(columns={"step": "s"})
+    assert recognised(document("x", before + '{"s": 1}\n'), hints).name == "jsonl"
+    assert recognised(document("x", before + "s,a\n1,2\n"), hints).name == "csv"
 
 
 @pytest.mark.parametrize(
@@ -137,11 +177,19 @@ def test_a_map_reaches_into_json() -> None:
         ([1], "step=s", "a row must be an object"),
         ([{"s": "1"}], "step=s", "the step must be a whole number"),
         ([{"s": True}], "step=s", "the step must be a whole number"),
+        ([{"s": 1.5}], "step=s", "the step must be a whole number"),
         ([{"s": 1, "t": "noon"}], "step=s,created_at=t", "must be UNIX seconds or an ISO 8601 time"),
         ([{"s": 1, "t": [1]}], "step=s,created_at=t", "must be UNIX seconds or an ISO 8601 time"),
         ([{"s": 1, "t": "1e999"}], "step=s,created_at=t", "must be UNIX seconds or an ISO 8601 time"),
         ([{"s": 1, "m": 2}], "step=s,metrics=m", "must be an object of metrics"),
+        ([{"s": 1, "t": True}], "step=s,created_at=t", "must be UNIX seconds or an ISO 8601 time"),
+        ([{"s": 1, "t": "1_700"}], "step=s,created_at=t", "must be UNIX seconds or an ISO 8601 time"),
         ([{"s": 1, "a": 1, "b": 2}], "step=s,metric.b=a", "two columns would be this metric"),
+        (
+            [{"s": 1, "m": {"b": 1}, "a": 2}],
+            "step=s,metrics=m,metric.b=a",
+            "two columns would be this metric",
+        ),
         ([{"s": 1, "j": 2}], "step=s,job_id=j", "must be text"),
         ({"rows": 1}, "step=s,rows=rows", "is not there, or no list of rows"),
         ([1], "step=s,rows=rows", "is not there, or no list of rows"),
@@ -182,6 +230,7 @@ def test_a_csv_without_a_step_in_a_row_is_refused() -> None:
         ("loss=a,step=b", "does not understand 'loss=a'"),
         ("metric.=a,step=b", "does not understand"),
         ("step=a,step=b", "says 'step' twice"),
+        ("step=s,metric.a=x,metric.b=x", "two things of the column 'x': metric.a and metric.b"),
         ("metric.loss=a", "does not say which column is the step"),
     ],
 )
@@ -207,6 +256,7 @@ def test_a_history_of_w_and_b() -> None:
     assert values(job) == [{"_timestamp": 1_700_000_000.5, "loss": 0.5}]
     (job,) = source.read(document("x", ",_step,_timestamp\n"), hints)
     assert job.checkpoints == []
+    assert recognised(document("x", "_step,_timestamp,epoch,step\n")).name == "wandb"  # not Lightning's
     for text, reason in (
         ("_step,_timestamp,a\n,1,2\n", "is required, but absent"),
         ("_step,_timestamp,a\n1,noon,2\n", "must be UNIX seconds"),

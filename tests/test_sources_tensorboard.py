@@ -3,7 +3,7 @@ import struct
 
 import pytest
 
-from source_records import EVENT_FILE, document, event_record, length_delimited, scalar
+from source_records import EVENT_FILE, document, event_record, length_delimited, masked_crc, scalar
 from tuneledger import Job
 from tuneledger.errors import InvalidPayload
 from tuneledger.sources import Document, Hints, named, recognised
@@ -15,6 +15,12 @@ def read(data: bytes, job_id: str | None = "run") -> Job:
     """The job of an event file."""
     (job,) = named("tensorboard").read(document("events.out.tfevents.1", data), Hints(job_id=job_id))
     return job
+
+
+def record(event: bytes) -> bytes:
+    """A record with checksums that fit."""
+    length = struct.pack("<Q", len(event))
+    return length + struct.pack("<I", masked_crc(length)) + event + struct.pack("<I", masked_crc(event))
 
 
 def tensor(tag: str, content: bytes) -> bytes:
@@ -81,6 +87,22 @@ def test_damage_is_refused() -> None:
             read(VERSION + event_record(1, summary))
     with pytest.raises(InvalidPayload, match="a damaged record"):
         read(VERSION + event_record(1, b"", seconds=math.nan))
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        length_delimited(5, length_delimited(1, length_delimited(1, b"loss") + b"\x11" + bytes(8))),
+        length_delimited(5, length_delimited(1, length_delimited(1, b"loss") + length_delimited(2, b"x"))),
+        length_delimited(2, b"7") + length_delimited(5, scalar("loss", bytes(4))),
+        b"\x0d" + bytes(4),
+    ],
+    ids=["value of eight bytes", "value of one byte", "step of text", "time of four bytes"],
+)
+def test_a_field_of_another_type_is_damage(event: bytes) -> None:
+    """Also where the checksums fit: whoever wrote it, it is no event."""
+    with pytest.raises(InvalidPayload, match=f"byte {len(EVENT_FILE)}: a damaged record"):
+        read(EVENT_FILE + record(event))
 
 
 def test_another_file_is_refused() -> None:

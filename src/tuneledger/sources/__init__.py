@@ -137,7 +137,7 @@ def recognised(document: Document, hints: Hints | None = None) -> Source:
         if source.recognises(document):
             return source
     position = reason = ""
-    if document.first_line.startswith(("{", "[")):
+    if document.looks_like_json:
         try:
             json_text.parse(document.first_line, source=document.name)  # JSON lines are no broken JSON
         except InvalidPayload:

@@ -7,7 +7,9 @@ import io
 import math
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from tuneledger.errors import InvalidPayload
@@ -18,12 +20,17 @@ __all__ = ["Table", "header", "table"]
 
 # What float() takes beyond this (1_000, digits of other scripts) is no number to whoever wrote the file.
 _NUMBER = re.compile(
-    r"\s*[+-]?(\d+\.?\d*([eE][+-]?\d+)?|\.\d+([eE][+-]?\d+)?|nan|inf|infinity)\s*", re.IGNORECASE | re.ASCII
+    r"\s*+[+-]?(\d++\.?\d*+([eE][+-]?\d+)?|\.\d++([eE][+-]?\d+)?|nan|inf|infinity)\s*+",
+    re.IGNORECASE | re.ASCII,
 )
 _WHOLE = re.compile(r"\s*[+-]?\d+\s*", re.ASCII)
-_WHOLE_STEP = re.compile(r"\s*(\d+)(\.0*)?\s*", re.ASCII)
+_WHOLE_STEP = re.compile(r"\s*(\d{1,19})(\.0*)?\s*", re.ASCII)
+"""Longer ones are beyond any step, and Python refuses to read those of thousands of digits."""
 _INDEX = "the index of pandas, which is left out"
 _EXACT_BELOW = 2.0**53
+_LIFTING = Lock()
+_LONGEST_CELL = 2**31 - 1
+"""What fits into a C long everywhere. csv's own limit, 131,072, refuses a table for one long text in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +102,24 @@ def _value(cell: str) -> float | str | None:
 
 
 def header(document: Document) -> tuple[str, ...]:
-    """Give the cells of a document's first line; of what is no table they are just that."""
+    """Give the names of a table's columns, as `table` does; of what is no table some text, or none."""
+    if document.looks_like_json:
+        return ()
     try:
-        return tuple(next(csv.reader([document.first_line]), ()))
+        return tuple(next(csv.reader([document.first_line], strict=True), ()))
     except csv.Error:
         return ()
+
+
+@contextmanager
+def _cells_of_any_length() -> Iterator[None]:
+    """Lift csv's limit on a cell, the whole process's, for a while: the input is bounded as a whole."""
+    with _LIFTING:
+        before = csv.field_size_limit(_LONGEST_CELL)
+        try:
+            yield
+        finally:
+            csv.field_size_limit(before)
 
 
 def table(document: Document, *, with_index: bool = False) -> Table:
@@ -111,11 +131,12 @@ def table(document: Document, *, with_index: bool = False) -> Table:
     rows: list[list[str]] = []
     lines: list[int] = []
     try:
-        names = next(reader, [])
-        for row in reader:
-            if row:
-                rows.append(row)
-                lines.append(reader.line_num)
+        with _cells_of_any_length():
+            names = next(reader, [])
+            for row in reader:
+                if row:
+                    rows.append(row)
+                    lines.append(reader.line_num)
     except csv.Error as error:
         raise InvalidPayload(
             source=document.name, position=f"line {reader.line_num}", reason=f"not valid CSV: {error}"

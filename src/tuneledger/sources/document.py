@@ -13,7 +13,8 @@ from tuneledger.errors import InvalidPayload, LimitExceeded
 
 __all__ = ["Document", "Hints", "items_of", "refuse_many_values"]
 
-_LONGEST_FIRST_LINE = 2**16
+_LONGEST_FIRST_LINE = 2**20
+"""A header of thousands of columns is shorter."""
 
 
 @dataclass(frozen=True)
@@ -56,9 +57,16 @@ class Document:
 
     @cached_property
     def first_line(self) -> str:
-        """Its first line, by which tables and JSON lines are told; empty where it is no text."""
-        line = self.data[:_LONGEST_FIRST_LINE].partition(b"\n")[0]
-        return line.decode("utf-8-sig", errors="ignore").strip()
+        """Its first line, by which tables and JSON lines are told; empty where it is no text, or too long."""
+        line, end, _ = self.data[:_LONGEST_FIRST_LINE].partition(b"\n")
+        whole = end or len(line) == len(self.data)
+        return line.decode("utf-8-sig", errors="ignore").rstrip("\r") if whole else ""
+
+    @cached_property
+    def looks_like_json(self) -> bool:
+        """Whether it begins as a JSON object or list does, be it one, lines of them, or broken."""
+        beginning = self.data[:_LONGEST_FIRST_LINE].decode("utf-8-sig", errors="ignore")
+        return beginning.lstrip().startswith(("{", "["))
 
     @cached_property
     def json_lines(self) -> list[Any]:

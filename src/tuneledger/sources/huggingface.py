@@ -58,7 +58,7 @@ def _is_results(value: object) -> bool:
 
 
 def _is_log(document: Document) -> bool:
-    if not document.first_line.startswith("{"):
+    if not document.looks_like_json:
         return False
     try:
         row = json_text.parse(document.first_line, source=document.name)

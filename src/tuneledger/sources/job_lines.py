@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from codecs import BOM_UTF8
 from typing import TYPE_CHECKING, Any, Final
 
 from tuneledger import json_text
@@ -30,8 +31,12 @@ def job_line(job: Job) -> str:
     return json.dumps({"tuneledger": _VERSION, **exported_as_is(job)})
 
 
+def _is_marked(beginning: bytes) -> bool:
+    return beginning.removeprefix(BOM_UTF8).startswith(_MARK)
+
+
 def _recognises(document: Document) -> bool:
-    return document.data.startswith(_MARK)
+    return _is_marked(document.data)
 
 
 def _read(document: Document, hints: Hints) -> Iterator[Job]:
@@ -39,7 +44,7 @@ def _read(document: Document, hints: Hints) -> Iterator[Job]:
 
 
 def _stream(stream: Stream, hints: Hints) -> Iterator[Job] | None:
-    if not next(stream.chunks(), b"").startswith(_MARK):
+    if not _is_marked(next(stream.chunks(), b"")):
         return None
     return _jobs(_bounded_lines(stream), stream.name, hints)
 

@@ -24,7 +24,9 @@ _NAME = "lightning"
 
 
 def _recognises(document: Document) -> bool:
-    return {"epoch", "step"} <= set(header(document))
+    names = set(header(document))
+    # Who trains with Lightning may log to W&B by these names; its history has a step and times of its own.
+    return {"epoch", "step"} <= names and "_step" not in names
 
 
 def _read(document: Document, hints: Hints) -> Iterator[Job]:

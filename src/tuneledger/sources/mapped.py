@@ -24,7 +24,7 @@ from tuneledger.models import Job, validated
 from tuneledger.sources.delimited import table
 from tuneledger.sources.document import Document, Hints
 from tuneledger.sources.source import Source, exported_as_is, local_job_id
-from tuneledger.sources.steps import checkpoints_of_rows
+from tuneledger.sources.steps import checkpoints_of_rows, whole_step
 from tuneledger.sources.times import unix_seconds
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ _ABSENT = object()
 def columns_from(text: str) -> dict[str, str]:
     """Read what ``--map`` says. Raises `InvalidArgument`."""
     columns: dict[str, str] = {}
+    taken: dict[str, str] = {}
     for part in text.split(","):
         key, equals, column = (piece.strip() for piece in part.partition("="))
         known = key in _KEYS or (key.startswith(_METRIC) and key != _METRIC)
@@ -51,6 +52,12 @@ def columns_from(text: str) -> dict[str, str]:
             )
         if key in columns:
             raise InvalidArgument(f"--map says {shortened(key)!r} twice")
+        if key in _COLUMNS or key.startswith(_METRIC):
+            if column in taken:
+                raise InvalidArgument(
+                    f"--map says two things of the column {shortened(column)!r}: {taken[column]} and {key}"
+                )
+            taken[column] = key
         columns[key] = column
     if "step" not in columns:
         raise InvalidArgument("--map does not say which column is the step: step=COLUMN")
@@ -134,8 +141,8 @@ def _jobs(document: Document, hints: Hints, rows: Iterator[_Row], provider: str)
     renamed = {key.removeprefix(_METRIC): name for key, name in columns.items() if key.startswith(_METRIC)}
     runs: dict[str, tuple[list[int], list[dict[str, Any]], list[int]]] = {}
     for row in rows:
-        step = row.take(columns["step"])
-        if type(step) is not int:
+        step = whole_step(row.take(columns["step"]))
+        if step is None:
             raise InvalidPayload(
                 source=document.name,
                 position=row.place,
@@ -147,9 +154,11 @@ def _jobs(document: Document, hints: Hints, rows: Iterator[_Row], provider: str)
         steps.append(step)
         times.append(time)
         metrics.append(_metrics(row, columns, renamed, document.name))
-    for job_id, (steps, metrics, times) in runs.items():
+    if hints.job_id is not None and len(runs) > 1:
+        raise InvalidPayload(source=document.name, reason="it holds several jobs; --job-id names one")
+    for name, (steps, metrics, times) in runs.items():
         given = {
-            "job_id": job_id,
+            "job_id": name if hints.job_id is None else hints.job_id,
             "provider": columns.get("provider", provider),
             "model": columns.get("model"),
             "created_at": min(filter(None, times), default=0),
@@ -176,17 +185,21 @@ def _metrics(
     for name, column in renamed.items():
         value = row.take(column)
         if value is not _ABSENT:
-            metrics[name] = value
+            _add(metrics, name, value, row, source)
     for name, value in row.members.items():
-        if name in metrics:
-            raise InvalidPayload(
-                source=source,
-                position=row.place,
-                field=name,
-                reason="two columns would be this metric; say another name for one, metric.NAME=COLUMN",
-            )
-        metrics[name] = value
+        _add(metrics, name, value, row, source)
     return metrics
+
+
+def _add(metrics: dict[str, Any], name: str, value: Any, row: _Row, source: str) -> None:
+    if name in metrics:
+        raise InvalidPayload(
+            source=source,
+            position=row.place,
+            field=name,
+            reason="two columns would be this metric; say another name for one, metric.NAME=COLUMN",
+        )
+    metrics[name] = value
 
 
 def _job_id(row: _Row, document: Document, hints: Hints) -> str:
@@ -197,7 +210,7 @@ def _job_id(row: _Row, document: Document, hints: Hints) -> str:
         raise InvalidPayload(
             source=document.name, position=row.place, field=hints.columns["job_id"], reason="must be text"
         )
-    return job_id if hints.job_id is None else hints.job_id
+    return job_id
 
 
 def _time(row: _Row, columns: Mapping[str, str], source: str) -> int:
@@ -231,9 +244,13 @@ def _read_json(document: Document, hints: Hints) -> Iterator[Job]:
     yield from _jobs(document, hints, _json_rows(document, hints.columns), JSON_LINES.name)
 
 
-def _is_json(document: Document) -> bool:
-    return document.first_line.startswith(("{", "["))
-
-
-CSV = Source("csv", "any CSV, by --map", lambda document: not _is_json(document), _read_csv, exported_as_is)
-JSON_LINES = Source("jsonl", "any JSON lines or list, by --map", _is_json, _read_json, exported_as_is)
+CSV = Source(
+    "csv", "any CSV, by --map", lambda document: not document.looks_like_json, _read_csv, exported_as_is
+)
+JSON_LINES = Source(
+    "jsonl",
+    "any JSON lines or list, by --map",
+    lambda document: document.looks_like_json,
+    _read_json,
+    exported_as_is,
+)

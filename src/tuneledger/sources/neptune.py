@@ -10,7 +10,6 @@ null, so a value of a series that is missing comes back as null.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from tuneledger import json_text
@@ -20,7 +19,7 @@ from tuneledger.sources.delimited import Table, header, table
 from tuneledger.sources.document import Document, Hints
 from tuneledger.sources.source import Source, exported_as_is
 from tuneledger.sources.steps import checkpoints_of_rows
-from tuneledger.sources.times import unix_seconds
+from tuneledger.sources.times import unix_milliseconds, unix_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -131,8 +130,7 @@ def _value(cells: Table, kind: str, index: int) -> Any:
 
 def _milliseconds(cells: Table, time: str, line: int) -> int:
     try:
-        parsed = datetime.fromisoformat(time)
-        return round(parsed.timestamp() * _MILLISECONDS)
+        return unix_milliseconds(time)
     except ValueError:
         raise _refused(cells, line, "timestamp", "must be an ISO 8601 time") from None
 

@@ -22,7 +22,7 @@ from tuneledger.models import Job, is_final, validated
 from tuneledger.sources.delimited import header, table
 from tuneledger.sources.document import Document, Hints
 from tuneledger.sources.source import OTHER_JOB, Source, checkpoint_object, event_object, local_job_id
-from tuneledger.sources.steps import checkpoints_of_rows, one_a_step
+from tuneledger.sources.steps import checkpoints_of_rows, one_a_step, whole_step
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -225,7 +225,7 @@ def _jobs(job_id: str, run: _Run) -> Iterator[Job]:
     if not run.jobs:
         yield job(job_id, None, provider=provider, source=source, run=run)
         return
-    ordered = sorted(run.jobs, key=lambda found: (_revision(found[0]), is_final(_text(found[0], "status"))))
+    ordered = sorted(run.jobs, key=lambda found: _age(found[0]))
     *earlier, (newest, source, position) = ordered
     for item, name, place in earlier:
         if item != newest:
@@ -282,6 +282,12 @@ def joined_job(item: dict[str, Any], *, provider: str, source: str) -> Job:
     )
 
 
+def _age(item: dict[str, Any]) -> tuple[int, bool]:
+    """Give what later answers about a job have more of; one without a time is refused in whatever order."""
+    revision = _revision(item)
+    return revision if type(revision) is int else 0, is_final(_text(item, "status"))
+
+
 def _revision(item: dict[str, Any]) -> Any:
     return item.get("finished_at") or item["created_at"]
 
@@ -311,10 +317,8 @@ def _event_steps(events: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     found = []
     for event in _each_once(events):
         data = event["data"] if isinstance(event.get("data"), dict) else {}
-        step = data.get("step")
-        if isinstance(step, float) and step.is_integer():
-            step = int(step)
-        if type(step) is not int:
+        step = whole_step(data.get("step"))
+        if step is None:
             continue
         metrics = {
             name: value

@@ -10,11 +10,18 @@ if TYPE_CHECKING:
 
     from tuneledger.models import CheckpointOut
 
-__all__ = ["EARLIER", "checkpoints_of_rows", "one_a_step", "rows_of"]
+__all__ = ["EARLIER", "checkpoints_of_rows", "one_a_step", "rows_of", "whole_step"]
 
 EARLIER: Final = "earlier_values"
 """The field of a checkpoint with the values that a later row of the same step replaced: by the metric's
 name, in the order they came."""
+
+
+def whole_step(value: object) -> int | None:
+    """Give a step number that came as an integer, or as 50.0, as several programs write it; else None."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if type(value) is int else None
 
 
 def checkpoints_of_rows(
@@ -35,14 +42,20 @@ def one_a_step(checkpoints: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """Merge checkpoints of one step into the first of them, which is changed.
 
     Of a metric that stands in several the last value stands; the ones before it that differ are kept
-    under `EARLIER`. Of the times and of other fields the last one known stands.
+    under `EARLIER`. Of the times and of other fields the last one known stands. What is no checkpoint is left
+    to be refused.
     """
-    by_step: dict[Any, dict[str, Any]] = {}
+    by_step: dict[int, dict[str, Any]] = {}
+    others: list[dict[str, Any]] = []
     for checkpoint in checkpoints:
-        first = by_step.setdefault(checkpoint["step_number"], checkpoint)
+        step = checkpoint["step_number"]
+        if type(step) is not int or not isinstance(checkpoint["metrics"], dict):
+            others.append(checkpoint)
+            continue
+        first = by_step.setdefault(step, checkpoint)
         if first is not checkpoint:
             _add(first, checkpoint)
-    return list(by_step.values())
+    return [*by_step.values(), *others]
 
 
 def _add(first: dict[str, Any], later: dict[str, Any]) -> None:

@@ -71,6 +71,9 @@ class Stream:
         count = 0
         for chunk in self.chunks():
             *lines, rest = (rest + chunk).splitlines(keepends=True) if b"\n" in chunk else [rest + chunk]
+            if rest.endswith(b"\n"):
+                lines.append(rest)
+                rest = b""
             count += len(lines)
             yield from lines
             if len(rest) > self.max_bytes:
@@ -224,6 +227,11 @@ class _Reader:
         except json.JSONDecodeError as error:
             flaw = json.JSONDecodeError(error.msg, self.text, self.at + error.pos - len(head))
             raise self._refused(flaw) from None
+        except InvalidPayload:
+            raise
+        except (ValueError, RecursionError) as error:
+            refused = json_text.refusal(error, source=self.stream.name)
+        raise refused
 
     def _read_on(self) -> None:
         """Let go of what was read, and read a window more, or as much again as is kept."""
@@ -277,7 +285,7 @@ def _head(text: str) -> str | None:
                 return text[: at + 1] if text[at] == "[" else None
             _, at = _LOOKING.raw_decode(text, at)
             at = _past_space(text, at)
-    except (json.JSONDecodeError, IndexError, RecursionError):
+    except (ValueError, IndexError, RecursionError):
         pass  # what is wrong is said when it is read whole
     return None
 

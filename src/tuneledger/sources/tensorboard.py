@@ -9,8 +9,10 @@ is left out too. Nothing names the run: its id is the file's folder, where furth
 from __future__ import annotations
 
 import math
+import operator
 from pathlib import PurePath
 from struct import Struct
+from struct import error as StructError  # noqa: N812 - it is a class
 from typing import TYPE_CHECKING, Any, Final
 
 from tuneledger.errors import InvalidPayload
@@ -165,10 +167,10 @@ def _read(document: Document, hints: Hints) -> Iterator[Job]:
                 if found is None:
                     left_out.add(tag)
                     continue
-                steps.append(event.get(_STEP, 0))
+                steps.append(operator.index(event.get(_STEP, 0)))
                 rows.append({tag: found})
                 times.append(seconds)
-        except (ValueError, TypeError, AttributeError, OverflowError, ArithmeticError):
+        except (ValueError, TypeError, AttributeError, ArithmeticError, StructError):
             raise _damaged(document, at) from None
     name = "" if document.path is None else PurePath(document.path).name
     given = {

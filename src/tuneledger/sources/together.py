@@ -14,7 +14,7 @@ from tuneledger.errors import InvalidPayload
 from tuneledger.models import Job, is_final, validated
 from tuneledger.sources.document import Document, Hints, items_of
 from tuneledger.sources.source import OTHER_JOB, Source, event_object
-from tuneledger.sources.steps import one_a_step, rows_of
+from tuneledger.sources.steps import one_a_step, rows_of, whole_step
 from tuneledger.sources.times import unix_seconds
 
 if TYPE_CHECKING:
@@ -107,10 +107,8 @@ def _event(event: dict[str, Any], source: str, position: str) -> dict[str, Any]:
 
 def _measured(row: dict[str, Any], source: str, position: str) -> dict[str, Any]:
     metrics = dict(row)
-    step = metrics.pop(_STEP, None)
-    if isinstance(step, float) and step.is_integer():
-        step = int(step)
-    if type(step) is not int:
+    step = whole_step(metrics.pop(_STEP, None))
+    if step is None:
         raise InvalidPayload(source=source, position=position, field=_STEP, reason="must be a whole number")
     return {"metrics": metrics, "step_number": step, "created_at": 0}
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import sys
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
@@ -17,6 +18,7 @@ from tuneledger.errors import InvalidPayload, LimitExceeded
 from tuneledger.models import NOT_EVALUATED, Job, Placeholder, validated
 from tuneledger.sources.document import Document, Hints
 from tuneledger.sources.source import OTHER_JOB, Source, exported_as_is
+from tuneledger.spreadsheets import marked_as_text, unmarked
 
 if TYPE_CHECKING:
     import _csv  # the name of the reader's type, until Python 3.12
@@ -39,13 +41,18 @@ def value_rows(job_id: str, provider: str, checkpoints: Iterable[CheckpointOut])
     Text that a spreadsheet would run as a formula has an apostrophe before it.
     """
     for checkpoint in checkpoints:
-        place = (_safe(job_id), _safe(provider), str(checkpoint.step_number), str(checkpoint.created_at))
+        place = (
+            marked_as_text(job_id),
+            marked_as_text(provider),
+            str(checkpoint.step_number),
+            str(checkpoint.created_at),
+        )
         metrics = checkpoint.metrics.named_values()
         numbers = {
             name: value for name, value in metrics.items() if value is None or isinstance(value, float)
         }
         for name, value in numbers.items():
-            yield (*place, _safe(name), _text(value))
+            yield (*place, marked_as_text(name), _text(value))
         if not numbers:
             yield (*place, "", "")
 
@@ -55,10 +62,6 @@ def _text(value: float | None) -> str:
         return "null"
     # Every digit: repr gives back the same double.
     return "not evaluated" if isinstance(value, Placeholder) else repr(value)
-
-
-def _safe(text: str) -> str:
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "'")) else text
 
 
 def _recognises(document: Document) -> bool:
@@ -89,11 +92,11 @@ def _jobs(lines: Iterable[str], source: str, hints: Hints, max_values: int = sys
     rows = csv.reader(lines)
     next(rows)
     for (job_id, provider), of_job in groupby(_numbered(rows, source), lambda item: tuple(item[0][:2])):
-        if hints.job_id is not None and hints.job_id != job_id.removeprefix("'"):
+        if hints.job_id is not None and hints.job_id != unmarked(job_id):
             raise InvalidPayload(source=source, field="job_id", reason=OTHER_JOB)
         fields = {
-            "job_id": job_id.removeprefix("'"),
-            "provider": provider.removeprefix("'"),
+            "job_id": unmarked(job_id),
+            "provider": unmarked(provider),
             "checkpoints": _checkpoints(_bounded(of_job, source, max_values), source),
         }
         yield validated(Job, fields, source=source)
@@ -102,7 +105,11 @@ def _jobs(lines: Iterable[str], source: str, hints: Hints, max_values: int = sys
 def _numbered(rows: _csv.Reader, source: str) -> Iterator[tuple[list[str], str]]:
     try:
         for row in rows:
-            yield row, f"line {rows.line_num}"
+            position = f"line {rows.line_num}"
+            if len(row) == len(HEADER):
+                yield row, position
+            elif row:  # a blank line is none
+                raise InvalidPayload(source=source, position=position, reason=_REASON)
     except csv.Error as error:
         raise InvalidPayload(
             source=source, position=f"line {rows.line_num}", reason=f"not valid CSV: {error}"
@@ -123,20 +130,33 @@ def _bounded(
 
 
 def _checkpoints(rows: Iterable[tuple[list[str], str]], source: str) -> list[dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = {}
-    for row, position in rows:
+    found: dict[int, dict[str, Any]] = {}
+    for (_, _, step, created_at, metric, value), position in rows:
         try:
-            _, _, step, created_at, metric, value = row
-            checkpoint = found.setdefault(
-                step, {"metrics": {}, "step_number": int(step), "created_at": int(created_at)}
-            )
-            if metric:
-                checkpoint["metrics"][metric.removeprefix("'")] = (
-                    _WORDS[value] if value in _WORDS else float(value)
-                )
+            number, time, read = int(step), int(created_at), _value(value) if metric else None
         except ValueError:
             raise InvalidPayload(source=source, position=position, reason=_REASON) from None
+        checkpoint = found.setdefault(number, {"metrics": {}, "step_number": number, "created_at": time})
+        name = unmarked(metric)
+        if checkpoint["created_at"] != time or name in checkpoint["metrics"]:
+            raise InvalidPayload(
+                source=source,
+                position=position,
+                field=name,
+                reason=f"the rows of step {number} give it two times, or a metric twice",
+            )
+        if metric:
+            checkpoint["metrics"][name] = read
     return list(found.values())
+
+
+def _value(text: str) -> float | None:
+    if text in _WORDS:
+        return _WORDS[text]
+    number = float(text)
+    if math.isinf(number) and any(map(str.isdigit, text)):
+        raise ValueError(text)  # beyond what a double holds
+    return number
 
 
 SOURCE = Source(
