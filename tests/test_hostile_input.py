@@ -225,7 +225,7 @@ def test_a_terminal_is_sent_only_what_it_shows(
 ) -> None:
     """Neither what turns the writing round, which an id may hold, nor escapes that others wrote there."""
     with Archive(sqlite_url) as archive:
-        archive.save(some_job(f"{TURNED}x"))
+        archive.save(some_job(f"{TURNED}x", provider="openai"))  # of whose steps `best` has more to say
     with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))) as connection:
         connection.execute("PRAGMA ignore_check_constraints = ON")
         connection.execute("UPDATE jobs SET job_id = job_id || ? || 'taken'", (added,))

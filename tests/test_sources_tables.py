@@ -76,7 +76,8 @@ def test_steps_as_spreadsheets_write_them() -> None:
 
 @pytest.mark.parametrize(
     "header",
-    [" epoch,step", "epoch,step ", 'epoch,"step\n"', "epoch," + "a" * 2**20 + ",step"],
+    [" epoch,step", "epoch,step ", 'epoch,"step\n"', "epoch," + "a," * (2**19 - 5) + "step_rate"],
+    ids=["space before", "space behind", "more lines", "cut"],
 )
 def test_a_column_is_recognised_by_its_whole_name(header: str) -> None:
     """What only looks like a known column, with space around it or cut, is none, and nothing fails for it."""

@@ -118,8 +118,6 @@ def read_document(name: str, *, max_bytes: int = MAX_BYTES) -> Document:
     if "\0" in name:
         raise InvalidPayload(source=name, reason="cannot be read: a path has no NUL character")
     try:
-        if Path(name).is_dir():
-            os.scandir(name).close()  # what keeps one out of a folder says more than that it is one
         with Path(name).open("rb") as file:
             return Document(name, _bounded(file, name, max_bytes), os.path.abspath(name))  # noqa: PTH100 - links stay
     except OSError as error:
