@@ -471,6 +471,14 @@ def test_what_stands_around_a_list_is_refused_alike(member: bytes, reason: str) 
         json_text.parse(before, source="x")
 
 
+def test_a_member_that_stands_twice_behind_a_list() -> None:
+    """It is refused after the items, as one around them is."""
+    items = stream(b'{"data": [1, 2], "x": 1, "x": 2}', 2**20).items()
+    assert next(items).value == 1
+    with pytest.raises(InvalidPayload, match="field 'x': this key stands twice"):
+        next(items)
+
+
 def test_nothing_has_no_lines() -> None:
     """An empty input has none, not an empty one."""
     assert list(stream(b"").lines()) == []
