@@ -147,7 +147,7 @@ def test_a_command_loads_what_it_needs(sqlite_url: str, tmp_path: Path) -> None:
     parts = {name.split(".")[1] for name in loaded if name.startswith("tuneledger.")}
     assert parts == {
         *("archive", "cli", "engine", "errors", "json_text", "mapping", "markup", "models", "repository"),
-        *("schema_state", "tables", "migrations"),
+        *("schema_state", "spreadsheets", "tables", "migrations"),
     }
     commands = {name.split(".")[2] for name in loaded if name.startswith("tuneledger.cli.")}
     assert commands == {"choosing", "completing", "exit_codes", "options", "presenting", "reading"}
