@@ -81,9 +81,15 @@ def test_text_that_no_archive_holds(archive: Archive, name: str) -> None:
             lambda: repository.job_id(name),
             lambda: repository.series(["job"], name),
             lambda: repository.best_checkpoint("job", name),
+            lambda: repository.provider(name),
+            lambda: repository.summaries(name),
         ]
         filters: list[dict[str, Any]] = [
-            {field: name} for field in ("provider", "model", "status", "input_name", "input_sha256")
+            {field: name}
+            for field in (
+                *("provider", "model", "status", "input_name", "input_sha256"),
+                *("label", "without_label"),
+            )
         ]
         asked += [partial(repository.jobs, **narrowed) for narrowed in filters]
         asked += [partial(repository.count_jobs, **narrowed) for narrowed in filters]

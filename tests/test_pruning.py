@@ -61,6 +61,9 @@ def test_labels(archive: Archive) -> None:
         for wrong in ("", "x" * 101, "line\nbreak", "nul\0"):
             with pytest.raises(InvalidArgument):
                 repository.label("job-1", add=[wrong])
+        for wrong_way in ({"add": "paper"}, {"remove": "paper"}):  # letter by letter
+            with pytest.raises(InvalidArgument, match="several names"):
+                repository.label("job-1", **wrong_way)
         repository.delete_job("job-1")
         assert repository.job_ids(label="a") == []
 
@@ -125,6 +128,44 @@ def test_archived_off_first(archive: Archive, tmp_path: Path) -> None:
         prune(archive, created_from=1, created_to=ago(150), to=file)
     with archive.read() as repository:
         assert repository.count_jobs() == 6
+
+
+def test_archive_is_not_archived_off_to_itself(archive: Archive, tmp_path: Path) -> None:
+    """However the place is spelt: proved where it is deleted from, a job would be gone."""
+    if archive.location.path:
+        itself = tmp_path / "link.db"
+        itself.symlink_to(archive.location.path)
+        to = str(itself)
+    else:
+        url = archive.location.url.update_query_dict({"application_name": "another"})
+        to = url.render_as_string(hide_password=False)
+    with pytest.raises(InvalidArgument, match="are one archive"):
+        prune(archive, provider="conformance", to=to)
+    assert len(left(archive)) == 11
+    with Archive("sqlite://") as one, Archive("sqlite://") as other:
+        assert one.is_same(one)
+        assert not one.is_same(other)
+
+
+def test_filters_are_what_was_asked_for(archive: Archive) -> None:
+    """A label to leave out is left out beside the pinned jobs, and a misspelt filter is no filter at all."""
+    for dry_run in (True, False):
+        with archive.write() as repository:
+            repository.label("job-4", add=["golden"])
+        report = prune(archive, created_from=1, without_label="golden", dry_run=dry_run)
+        assert report.deleted == 8
+    assert set(left(archive)) == {"job-3", "job-4", "no time"}
+    with pytest.raises(TypeError, match="labell"):
+        prune(archive, labell="golden")  # type: ignore[call-arg] # the mistake
+    assert len(left(archive)) == 3
+
+
+def test_job_without_the_metric_stays_whole(archive: Archive) -> None:
+    """Where nothing of a job is the best, by a misspelt metric or one of other jobs, nothing of it goes."""
+    for dry_run in (True, False):
+        report = prune(archive, provider="conformance", keep_best=[("valid_los", "min")], dry_run=dry_run)
+        assert (report.thinned, report.checkpoints) == (0, 0)
+    assert left(archive)["job-1"] == 50
 
 
 @pytest.mark.parametrize("kept", [{}, {"keep_last": 3}], ids=["delete", "thin"])

@@ -20,6 +20,7 @@ from tuneledger.engine import (
     check_suitable,
     copy_file,
     has_citus,
+    identity,
     locate,
     location_of,
     open_engine,
@@ -155,6 +156,14 @@ class Archive:
         if self._is_ours:
             self.engine.dispose()
 
+    def is_same(self, other: Archive) -> bool:
+        """Tell whether both are one archive, however their places were spelt."""
+        return self._identity() == other._identity()
+
+    def _identity(self) -> tuple[object, ...]:
+        with translated(), self._reading.connect() as connection:
+            return identity(connection)
+
     @contextmanager
     def read(self) -> Iterator[CheckpointRepository]:
         """Open a transaction to read in: everything in it is of one moment."""
@@ -267,13 +276,13 @@ class Archive:
         target = Path(file)
         if target.exists():
             raise InvalidArgument(f"{shortened(target)} exists already; give another name")
-        partial = target.with_name(f"{target.name}.{secrets.token_hex(4)}.partial")
+        unfinished = target.with_name(f"{target.name}.{secrets.token_hex(4)}.partial")
         try:
             try:
-                copy_file(self.location.path, partial)
+                copy_file(self.location.path, unfinished)
             except OSError as error:
                 raise InvalidArgument(f"{shortened(target)} cannot be made: {error.strerror}") from None
-            with Archive(partial, read_only=True) as copy:
+            with Archive(unfinished, read_only=True) as copy:
                 for finding in copy.verify():
                     raise DatabaseDamaged(
                         f"no backup was made, for a copy is not as it was written ({finding}); "
@@ -281,10 +290,10 @@ class Archive:
                     )
                 with copy.read() as repository:
                     jobs = repository.count_jobs()
-            partial.rename(target)
+            unfinished.rename(target)
             sync_folder(target.absolute().parent)
         finally:
-            partial.unlink(missing_ok=True)
+            unfinished.unlink(missing_ok=True)
         return jobs
 
     def _job_keys(self) -> Iterator[int]:

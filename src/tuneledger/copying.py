@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Final, Unpack
 
-from tuneledger.errors import Conflict, shortened
+from tuneledger.errors import Conflict, InvalidArgument, shortened
 from tuneledger.repository import OnConflict
 
 if TYPE_CHECKING:
@@ -62,9 +62,12 @@ def copy_jobs(
     refused or replaced, as a save does; a refusal does not keep the others from being copied. Labels and
     inputs add up, also those of jobs with the same content; ``replace`` alone takes any away. With
     ``prove`` every job's digest is computed again at the end from what ``target`` then holds.
-    Raises `JobNotFound` for one of ``job_ids`` that ``source`` does not have.
+    Raises `JobNotFound` for one of ``job_ids`` that ``source`` does not have, and `InvalidArgument` where
+    both are one archive: whoever deletes from ``source`` afterwards would think it safe.
     """
     mode = OnConflict(on_conflict)
+    if source.is_same(target):
+        raise InvalidArgument(f"{source.location} and {target.location} are one archive; copy to another")
     report = CopyReport()
     if job_ids is not None:
         with source.read() as there:
@@ -96,13 +99,13 @@ def copy_jobs(
 
 
 def pages(
-    source: Archive, job_ids: Sequence[str] | None, filters: JobFilters
+    source: Archive, job_ids: Sequence[str] | None, filters: JobFilters, *, unpinned: bool = False
 ) -> Iterator[tuple[list[JobToCopy], Mapping[int, int]]]:
     """Give the jobs asked for page by page, with about how many rows each has."""
     last = 0
     while True:
         with source.read() as there:
-            page = there.jobs_after(last, _JOBS_A_PAGE, job_ids=job_ids, **filters)
+            page = there.jobs_after(last, _JOBS_A_PAGE, job_ids=job_ids, unpinned=unpinned, **filters)
             row_counts = there.row_counts([job.job_key for job in page])
         if page:
             yield page, row_counts

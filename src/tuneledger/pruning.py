@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Unpack
 from tuneledger.archive import Archive
 from tuneledger.copying import batches, copy_jobs, pages
 from tuneledger.errors import DatabaseDamaged, InvalidArgument, shortened
-from tuneledger.repository import PINNED
 
 if TYPE_CHECKING:
     import os
@@ -52,9 +51,10 @@ def prune(
     """Delete the jobs that pass all filters; pinned ones never.
 
     With ``keep_last`` or ``keep_best`` the jobs stay, and of their checkpoints the last so many and the best
-    by each metric. ``to`` is an archive, a file as a rule, that the jobs are copied to first, whole and
-    proved. A job that somebody writes to or pins meanwhile stays as it is. ``dry_run`` only counts. Without
-    any filter it is refused. A later sync of a job brings back what its provider still has.
+    by each metric; a job without a number of these metrics stays whole. ``to`` is another archive, a file as
+    a rule, that the jobs are copied to first, whole and proved. A job that somebody writes to or pins
+    meanwhile stays as it is. ``dry_run`` only counts. Without any filter it is refused. A later sync of a job
+    brings back what its provider still has.
     Raises `DatabaseDamaged` for a job that could not be proved in ``to``; of its page nothing is deleted.
     """
     if all(value is None for value in filters.values()):
@@ -63,7 +63,7 @@ def prune(
         raise InvalidArgument("keep_last is at least 1")
     report = PruneReport()
     thinning = keep_last is not None or bool(keep_best)
-    for page, row_counts in pages(archive, None, {**filters, "without_label": PINNED}):
+    for page, row_counts in pages(archive, None, filters, unpinned=True):
         if to is not None and not dry_run:
             _archive_off(archive, to, page)
             report.archived += len(page)
@@ -111,7 +111,8 @@ def _pruned(
     gone = []
     for job in unchanged:
         spared = repository.spared_steps(job.job_id, keep_last=keep_last, keep_best=keep_best)
-        gone.append(_thinned(repository, job, spared, dry_run=dry_run))
+        if spared:  # a metric that a job never reported, or that is misspelt, chooses nothing of it
+            gone.append(_thinned(repository, job, spared, dry_run=dry_run))
     return gone, changed
 
 

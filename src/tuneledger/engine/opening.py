@@ -29,6 +29,7 @@ __all__ = [
     "Location",
     "check_suitable",
     "has_citus",
+    "identity",
     "locate",
     "open_engine",
     "schema_options",
@@ -258,6 +259,19 @@ def read_one_snapshot(connection: Connection) -> None:
     """Let a transaction of a caller's engine, just begun, see one moment throughout, as one of ours does."""
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+
+
+def identity(connection: Connection) -> tuple[object, ...]:
+    """Give what tells an archive from every other, however its place was spelt."""
+    if connection.dialect.name == "sqlite":
+        query = "SELECT file FROM pragma_database_list WHERE name = 'main'"
+        file = connection.exec_driver_sql(query).scalar()
+        if not file:
+            return (connection.engine.pool,)
+        found = Path(file).stat()
+        return found.st_dev, found.st_ino
+    query = "SELECT pg_catalog.pg_postmaster_start_time(), pg_catalog.current_database()"
+    return *connection.exec_driver_sql(query).one(), schema_of(connection.get_execution_options())
 
 
 _have_citus: WeakKeyDictionary[Pool, bool] = WeakKeyDictionary()

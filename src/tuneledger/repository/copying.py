@@ -18,8 +18,8 @@ from tuneledger.errors import DatabaseDamaged
 from tuneledger.mapping import quiet_collector
 from tuneledger.repository.changing import Merged
 from tuneledger.repository.digests import DigestQueries
-from tuneledger.repository.jobs import JobFilters, narrowed
-from tuneledger.repository.labels import LabelWriting
+from tuneledger.repository.jobs import JobFilters, has_label, narrowed
+from tuneledger.repository.labels import PINNED, LabelWriting
 from tuneledger.repository.records import OnConflict
 from tuneledger.repository.saving import JobWriting
 from tuneledger.repository.scope import JOB_KEYS, portions
@@ -135,9 +135,13 @@ class RowCopying(JobWriting, LabelWriting, DigestQueries):
         limit: int,
         *,
         job_ids: Sequence[str] | None = None,
+        unpinned: bool = False,
         **filters: Unpack[JobFilters],
     ) -> list[JobToCopy]:
-        """Give the jobs after one, as they were archived; 0 begins. The filters are those of `jobs`."""
+        """Give the jobs after one, as they were archived; 0 begins. The filters are those of `jobs`.
+
+        ``unpinned`` leaves out the pinned ones.
+        """
         statement = narrowed(
             select(JobRow.job_key, JobRow.job_id, JobDigestRow.digest).join(
                 JobDigestRow, JobDigestRow.job_key == JobRow.job_key
@@ -146,6 +150,8 @@ class RowCopying(JobWriting, LabelWriting, DigestQueries):
         )
         if job_ids is not None:
             statement = statement.where(JobRow.job_id.in_(job_ids))
+        if unpinned:
+            statement = statement.where(~has_label(PINNED))
         rows = self._execute(statement.where(JobRow.job_key > job_key).order_by(JobRow.job_key).limit(limit))
         return [JobToCopy(*row) for row in rows]
 

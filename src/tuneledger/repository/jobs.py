@@ -14,11 +14,11 @@ from tuneledger.repository.scope import refuse_flawed, within_bigint
 from tuneledger.tables import EventRow, InputRow, JobLabelRow, JobRow, JobStateRow
 
 if TYPE_CHECKING:
-    from sqlalchemy import Select
+    from sqlalchemy import ColumnElement, Select
 
     from tuneledger.models import Event, Job
 
-__all__ = ["JobFilters", "JobQueries", "narrowed"]
+__all__ = ["JobFilters", "JobQueries", "has_label", "narrowed"]
 
 _JOB = select(JobRow.__table__).where(JobRow.job_id == bindparam("job_id"))
 _PROVIDER = select(JobRow.provider).where(JobRow.job_id == bindparam("job_id"))
@@ -93,6 +93,7 @@ class JobQueries(CheckpointQueries):
 
     def provider(self, job_id: str) -> str:
         """Give the provider of a job. Raises `JobNotFound`."""
+        refuse_flawed(job_id)
         found = self._execute(_PROVIDER, {"job_id": job_id}).scalar()
         if found is None:
             raise JobNotFound(job_id)
@@ -164,31 +165,46 @@ class JobQueries(CheckpointQueries):
 _LARGEST_PAGE = 2**31
 
 
-def narrowed(statement: Select[*tuple[Any, ...]], **filters: Unpack[JobFilters]) -> Select[*tuple[Any, ...]]:
-    """Hold a statement over ``jobs`` to those that pass every filter."""
-    # By IN and not by EXISTS: Citus answers a subquery first that lies on other nodes than `jobs` does.
-    refuse_flawed(filters.get("provider"), filters.get("model"), filters.get("status"))
-    refuse_flawed(filters.get("input_name"), filters.get("input_sha256"))
-    for name, column in (("provider", JobRow.provider), ("model", JobRow.model), ("status", JobRow.status)):
-        value = filters.get(name)
+def narrowed(
+    statement: Select[*tuple[Any, ...]],
+    *,
+    provider: str | None = None,
+    model: str | None = None,
+    status: str | None = None,
+    created_from: int | None = None,
+    created_to: int | None = None,
+    input_name: str | None = None,
+    input_sha256: str | None = None,
+    label: str | None = None,
+    without_label: str | None = None,
+) -> Select[*tuple[Any, ...]]:
+    """Hold a statement over ``jobs`` to those that pass every filter of `JobFilters`.
+
+    The filters are named here and not taken as they come: a misspelt one must not let every job through.
+    """
+    refuse_flawed(provider, model, status, input_name, input_sha256, label, without_label)
+    for column, value in ((JobRow.provider, provider), (JobRow.model, model), (JobRow.status, status)):
         if value is not None:
             statement = statement.where(column == value)
-    if (created_from := filters.get("created_from")) is not None:
+    if created_from is not None:
         statement = statement.where(JobRow.created_at >= within_bigint(created_from))
-    if (created_to := filters.get("created_to")) is not None:
+    if created_to is not None:
         statement = statement.where(JobRow.created_at <= within_bigint(created_to))
-    for name in ("label", "without_label"):
-        label = filters.get(name)
-        if label is not None:
-            labelled = JobRow.job_key.in_(select(JobLabelRow.job_key).where(JobLabelRow.label == label))
-            statement = statement.where(labelled if name == "label" else ~labelled)
-    columns = {"input_name": InputRow.name, "input_sha256": InputRow.sha256}
-    of_input = [
-        column == filters.get(name) for name, column in columns.items() if filters.get(name) is not None
-    ]
+    # By IN and not by EXISTS: Citus answers a subquery first that lies on other nodes than `jobs` does.
+    if label is not None:
+        statement = statement.where(has_label(label))
+    if without_label is not None:
+        statement = statement.where(~has_label(without_label))
+    columns = ((InputRow.name, input_name), (InputRow.sha256, input_sha256))
+    of_input = [column == value for column, value in columns if value is not None]
     if of_input:
         statement = statement.where(JobRow.job_key.in_(select(InputRow.job_key).where(*of_input)))
     return statement
+
+
+def has_label(label: str) -> ColumnElement[bool]:
+    """Give the condition that a job carries a label."""
+    return JobRow.job_key.in_(select(JobLabelRow.job_key).where(JobLabelRow.label == label))
 
 
 def _place(page: str) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from sqlalchemy import bindparam, delete, select
 
 from tuneledger.errors import InvalidArgument, JobNotFound
 from tuneledger.repository.changing import JobChanging
-from tuneledger.repository.scope import refuse_flawed
+from tuneledger.repository.scope import refuse_flawed, refuse_text
 from tuneledger.tables import JobLabelRow
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ class LabelWriting(JobChanging):
 
         A label that it has already, or has not, is no error. One is 1 to 100 printable characters.
         """
+        refuse_text(add, "add")
+        refuse_text(remove, "remove")
         job_key = self._job_key(job_id)
         dropped, added = sorted(set(remove)), sorted(set(add))
         for label in (*dropped, *added):

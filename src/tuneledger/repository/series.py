@@ -13,7 +13,7 @@ from tuneledger.errors import ExtraMissing, InvalidArgument, MetricNotFound
 from tuneledger.mapping import Kind, metric_from, quiet_collector
 from tuneledger.repository.checkpoints import step_bounds
 from tuneledger.repository.records import Columns, Series, SeriesSummary
-from tuneledger.repository.scope import Scope, portions, refuse_text
+from tuneledger.repository.scope import Scope, portions, refuse_flawed, refuse_text
 from tuneledger.repository.thinning import bucket_parameters, longer, thinned
 from tuneledger.tables import JOB_SUMMARY, SUMMARY_COLUMNS, CheckpointRow, MetricRow
 
@@ -165,6 +165,7 @@ class SeriesQueries(Scope):
 
     def summaries(self, job_id: str) -> dict[str, SeriesSummary]:
         """Give the summary of every metric that a job reports, by name, in alphabetical order."""
+        refuse_flawed(job_id)
         rows = self._execute(_SUMMARIES, {"job_id": job_id}).all()
         if not rows:
             self._job_key(job_id)
