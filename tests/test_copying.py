@@ -16,7 +16,7 @@ from sqlalchemy import event, select, text
 
 from tuneledger import NOT_EVALUATED, Archive, Event, Input, copying
 from tuneledger.cli import exit_codes, run
-from tuneledger.copying import copy_jobs
+from tuneledger.copying import CopyReport, copy_jobs
 from tuneledger.errors import DatabaseDamaged, InvalidArgument, JobNotFound
 from tuneledger.repository import copying as row_copying
 from tuneledger.tables import Base
@@ -211,6 +211,59 @@ def test_conflicts_are_decided_as_by_a_save(source: Archive, tmp_path: Path) -> 
             InvalidArgument, match="on_conflict is one of merge, keep, error, replace, not 'ask'"
         ):
             copy_jobs(source, there, on_conflict="ask")
+
+
+def test_newer_steps_win_as_by_a_save(tmp_path: Path) -> None:
+    """Also where the newer job says nothing of its status, and the one that is there ended."""
+    older = job("j", status="succeeded", revision=1, checkpoints=[checkpoint(1, {"train_loss": 2.0})])
+    newer = job("j", status=None, revision=5, checkpoints=[checkpoint(1, {"train_loss": 9.0})])
+    with (
+        Archive(tmp_path / "newer.db") as comes,
+        Archive(tmp_path / "copied.db") as copied,
+        Archive(tmp_path / "saved.db") as saved,
+    ):
+        comes.save(newer)
+        for there in (copied, saved):
+            there.save(older)
+        saved.save(newer)
+        assert copy_jobs(comes, copied).merged == 1
+        with copied.read() as one, saved.read() as other:
+            assert one.job("j") == other.job("j")
+            assert one.checkpoint("j", 1).metrics.train_loss == 9.0
+
+
+def test_merged_job_that_goes_meanwhile(postgres_url: str, tmp_path: Path) -> None:
+    """A job that is deleted when it was to be merged comes whole."""
+    with Archive(tmp_path / "one.db") as one, Archive(postgres_url) as other:
+        one.save(job("j", checkpoints=checkpoints(3)))
+        other.save(job("j", checkpoints=checkpoints(1)))
+
+        waiting = [other.write]
+
+        @event.listens_for(other._writing, "before_cursor_execute")
+        def delete(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
+            if "FOR UPDATE" in statement and waiting:
+                with waiting.pop()() as repository:
+                    repository.delete_job("j")
+
+        assert copy_jobs(one, other).merged == 1
+        assert not waiting
+        assert contents(other)["checkpoints"] == contents(one)["checkpoints"]
+
+
+def test_source_goes_on_meanwhile(source: Archive, tmp_path: Path) -> None:
+    """A job that comes once its place was passed is left to the next copy, one that goes is not proved."""
+    with Archive(tmp_path / "there.db") as there:
+
+        def meanwhile(_report: CopyReport) -> None:
+            source.save(job("late", checkpoints=checkpoints(2)))
+            with there.write() as repository:
+                if "bare" in repository.job_ids():
+                    repository.delete_job("bare")
+
+        report = copy_jobs(source, there, progress=meanwhile)
+        assert (report.copied, report.proved) == (22, 21)
+        assert copy_jobs(source, there).copied == 2
 
 
 def test_selection(source: Archive, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import secrets
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -390,6 +391,26 @@ def test_every_kind_of_value_can_become_another(archive: Archive, before: Any, a
         report = archive.save(poll(revision, step(1, x=new, y=1.0)))
         assert [change.field for change in report.changed if change.step_number] == ["metrics.x"]
         assert loaded(archive) == poll(revision, step(1, x=new, y=1.0))
+
+
+def test_a_number_of_another_class_is_that_number(archive: Archive) -> None:
+    """NumPy's doubles are floats: an equal one is no change, and comes back as Python's."""
+    archive.save(poll(1, step(1, x=2.0, y=1.0)))
+    report = archive.save(poll(2, step(1, x=np.float64(2.0), y=np.float64(3.0))))
+    assert [change.field for change in report.changed if change.step_number] == ["metrics.y"]
+    assert type(loaded(archive).checkpoints[0].metrics.named_values()["x"]) is float
+
+
+@pytest.mark.parametrize("second", [{"x": 1.0}, {"x": 2.0}, {"z": 1.0}], ids=["same", "other", "another"])
+def test_a_step_that_stands_twice_is_refused(archive: Archive, second: dict[str, Any]) -> None:
+    """What `Job` would not let through comes past it by `model_copy`; nothing is written, new or stored."""
+    payload = poll(1, step(1, x=1.0), step(2, x=1.0))
+    twice = payload.model_copy(update={"checkpoints": [*payload.checkpoints, step(1, **second)]})
+    for _ in range(2):
+        with pytest.raises(InvalidPayload, match=f"job {payload.job_id}: step 1: stands twice"):
+            archive.save(twice)
+        archive.save(poll(1, step(1, y=1.0)))
+    assert loaded(archive) == poll(1, step(1, y=1.0))
 
 
 def test_appending_is_the_newest_word_on_its_steps(archive: Archive) -> None:

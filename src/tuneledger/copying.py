@@ -61,7 +61,8 @@ def copy_jobs(
     Jobs go as rows, exactly as they are. One that is in ``target`` with other content is merged, kept,
     refused or replaced, as a save does; a refusal does not keep the others from being copied. Labels and
     inputs add up, also those of jobs with the same content; ``replace`` alone takes any away. With
-    ``prove`` every job's digest is computed again at the end from what ``target`` then holds.
+    ``prove`` every job's digest is computed again at the end from what ``target`` then holds. A job that
+    comes to ``source`` meanwhile may be left to the next copy.
     Raises `JobNotFound` for one of ``job_ids`` that ``source`` does not have, and `InvalidArgument` where
     both are one archive: whoever deletes from ``source`` afterwards would think it safe.
     """
@@ -169,7 +170,10 @@ def _bring_beside(source: Archive, target: Archive, job_ids: Sequence[str], mode
 
 def _prove(target: Archive, jobs: Sequence[JobToCopy], report: CopyReport) -> None:
     with target.read() as here:
+        there_now = here.digests([job.job_id for job in jobs])
         for job in jobs:
+            if job.job_id not in there_now:
+                continue  # it came to the source after that was looked through, or somebody deleted it
             if here.proof(job.job_id).holds:
                 report.proved += 1
             else:

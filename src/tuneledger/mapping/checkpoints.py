@@ -6,12 +6,13 @@ import math
 from dataclasses import dataclass, field
 from functools import reduce
 from hashlib import blake2b
-from itertools import repeat
-from operator import attrgetter, xor
+from itertools import islice, pairwise, repeat
+from operator import attrgetter, lt, xor
 from struct import Struct
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from tuneledger import json_text
+from tuneledger.errors import InvalidPayload
 from tuneledger.mapping.values import content_digest, metric_from, metric_values
 from tuneledger.models import CheckpointOut, MetricOut, Placeholder
 
@@ -101,17 +102,21 @@ _unknown_of = attrgetter("__pydantic_extra__")
 _names_set_of = attrgetter("__pydantic_fields_set__")
 
 
-def checkpoint_columns(checkpoints: Iterable[CheckpointOut]) -> CheckpointColumns:
+def checkpoint_columns(
+    checkpoints: Iterable[CheckpointOut], *, source: str = "checkpoints"
+) -> CheckpointColumns:
     """Take checkpoints (any order, each step once) apart into rows.
 
-    Column by column: a loop over values in Python costs more than the database does.
+    Column by column: a loop over values in Python costs more than the database does. Raises `InvalidPayload`
+    naming ``source`` for a step that stands twice: `Job` lets none through, but its list can be changed, and
+    `model_copy` looks at nothing.
     """
     given = list(checkpoints)
     alike = _alike(given)
     columns = CheckpointColumns()
     for shape in [alike] if alike else _shapes(given):
         _add_shape(shape, columns)
-    if columns.steps != sorted(columns.steps):
+    if not all(map(lt, columns.steps, islice(columns.steps, 1, None))):
         order = sorted(range(len(columns.steps)), key=columns.steps.__getitem__)
         columns.steps = _in_order(columns.steps, order)
         columns.times = _in_order(columns.times, order)
@@ -119,6 +124,9 @@ def checkpoint_columns(checkpoints: Iterable[CheckpointOut]) -> CheckpointColumn
         columns.digests = _in_order(columns.digests, order)
         for series in columns.series.values():
             _sort_by_step(series)
+        for earlier, later in pairwise(columns.steps):
+            if earlier == later:
+                raise InvalidPayload(source=source, position=f"step {later}", reason="stands twice")
     return columns
 
 

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Unpack, cast
 from sqlalchemy import and_, bindparam, delete, func, select, tuple_
 
 from tuneledger.errors import DatabaseDamaged
-from tuneledger.mapping import quiet_collector
+from tuneledger.mapping import checkpoint_columns, job_content, quiet_collector
 from tuneledger.repository.changing import Merged
 from tuneledger.repository.digests import DigestQueries
 from tuneledger.repository.jobs import JobFilters, has_label, narrowed
 from tuneledger.repository.labels import PINNED, LabelWriting
+from tuneledger.repository.merging import Decisions, payload_is_newer
 from tuneledger.repository.records import OnConflict
 from tuneledger.repository.saving import JobWriting
 from tuneledger.repository.scope import JOB_KEYS, portions
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from sqlalchemy import Column, Select, Table
+
+    from tuneledger.models import Job
 
 __all__ = ["TABLES_OF_A_JOB", "ChangeBeside", "Columns", "JobToCopy", "RowCopying"]
 
@@ -187,15 +190,25 @@ class RowCopying(JobWriting, LabelWriting, DigestQueries):
         Raises `Conflict` as `save` does.
         """
         bare = source.job_without_checkpoints(job.job_id)
+        # Before the job itself is merged: afterwards the stored revision may be the one that comes.
+        newer = self._is_newer(bare)
         self.save(bare, on_conflict=on_conflict)
         for window in source._windows(job.job_id):
-            self.save(bare.model_copy(update={"checkpoints": window}), on_conflict=on_conflict)
+            decisions = Decisions(on_conflict, job.job_id)
+            self._merge_steps(job.job_id, window, checkpoint_columns(window), decisions, newer=newer)
         key = self._job_key(job.job_id)
         locked, merged = self._lock(key), Merged()
         states = {(state.revision, state.status) for state in source.states(job.job_id)}
         self._merge_states(key, states, merged, replace=False)
         self._set_digest(key, locked, merged)
         self.change_beside(self.changes_beside(source, [job.job_id]))
+
+    def _is_newer(self, job: Job) -> bool:
+        """Tell whether a job's values stand where the stored ones differ; it is locked from then on."""
+        stored = self._stored(job.job_id)
+        if stored is None or self._lock(stored["job_key"]) is None:
+            return True
+        return payload_is_newer(job_content(job), job_content(self._stored(job.job_id)))
 
     def changes_beside(
         self, source: RowCopying, job_ids: Sequence[str], *, exactly: bool = False

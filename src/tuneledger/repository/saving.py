@@ -30,6 +30,7 @@ from tuneledger.mapping import (
 )
 from tuneledger.models import CheckpointOut, Job, validated
 from tuneledger.repository.appending import JobAppending
+from tuneledger.repository.changing import Merged
 from tuneledger.repository.merging import Decisions, merged_content, payload_is_newer
 from tuneledger.repository.records import Input, OnConflict, SaveReport
 from tuneledger.repository.scope import refuse_flawed
@@ -72,7 +73,8 @@ class _Parts:
         content = job_content(job)
         status = content.fields.get("status")
         states = {(content.fields["revision"], status)} if status is not None else set()
-        return cls(content, checkpoint_columns(job.checkpoints), event_rows(job.events), states)
+        columns = checkpoint_columns(job.checkpoints, source=f"job {job.job_id}")
+        return cls(content, columns, event_rows(job.events), states)
 
     @property
     def digest(self) -> int:
@@ -153,13 +155,7 @@ class JobWriting(JobAppending):
         columns = checkpoint_columns(given)
         if len(given) == 1 and self._append_new(job_id, columns):
             return SaveReport(job_id, added=1, wrote=True)
-        job_key = self._job_key(job_id)
-        locked = self._lock(job_key)
-        if locked is None:
-            raise JobNotFound(job_id)
-        stored = self._step_digests(job_key, columns)
-        merged = self._merge_checkpoints(job_key, given, columns, stored, decisions, newer=True)
-        self._set_digest(job_key, locked, merged)
+        merged = self._merge_steps(job_id, given, columns, decisions, newer=True)
         return merged.report(job_id, decisions)
 
     def delete_job(self, job_id: str) -> int:
@@ -182,6 +178,25 @@ class JobWriting(JobAppending):
         if row is None:
             return None
         return {**row, "digest": self._execute(_DIGEST, {"job_key": row["job_key"]}).scalar()}
+
+    def _merge_steps(
+        self,
+        job_id: str,
+        checkpoints: Sequence[CheckpointOut],
+        columns: CheckpointColumns,
+        decisions: Decisions,
+        *,
+        newer: bool,
+    ) -> Merged:
+        """Merge checkpoints, of which ``columns`` are, into a stored job. Raises `JobNotFound`."""
+        job_key = self._job_key(job_id)
+        locked = self._lock(job_key)
+        if locked is None:
+            raise JobNotFound(job_id)
+        stored = self._step_digests(job_key, columns)
+        merged = self._merge_checkpoints(job_key, checkpoints, columns, stored, decisions, newer=newer)
+        self._set_digest(job_key, locked, merged)
+        return merged
 
     # -- a new job --------------------------------------------------------------------------
 
