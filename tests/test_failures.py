@@ -1,5 +1,7 @@
 """What a database does wrong reaches the caller as one of our own errors, and nothing half stays behind."""
 
+import copy
+import pickle
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -10,7 +12,7 @@ from sqlalchemy import text
 
 from jobs_for_tests import some_job
 from stored_content import stored_ids
-from tuneledger import Archive
+from tuneledger import Archive, errors
 from tuneledger.engine import open_engine
 from tuneledger.errors import (
     DatabaseDamaged,
@@ -18,6 +20,7 @@ from tuneledger.errors import (
     DatabaseReadOnly,
     InvalidArgument,
     SchemaBroken,
+    TuneledgerError,
 )
 
 
@@ -107,6 +110,26 @@ def test_numbers_that_no_archive_holds(archive: Archive) -> None:
         assert repository.checkpoints("job", created_from=2**80) == []
         assert len(repository.jobs(created_from=-(2**80), created_to=2**80, limit=2**80).jobs) == 1
         assert repository.jobs(created_from=2**80).jobs == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.AmbiguousJob("a", ("ab", "ac")),
+        errors.CheckpointNotFound("job", 5),
+        errors.DataLoss("a file", {"jobs": 3}),
+        errors.DatabaseBusy(),
+        errors.DependentObjects.of("a schema", ("a view",)),
+        errors.ExtraMissing("numpy"),
+        errors.InvalidPayload(source="a file", position="line 3", reason="wrong"),
+        errors.SourceRefused("no", http_status=403),
+    ],
+    ids=repr,
+)
+def test_errors_pass_between_processes(error: TuneledgerError) -> None:
+    """By pickle, as a pool of processes sends them: one that does not come back breaks the whole pool."""
+    for again in (pickle.loads(pickle.dumps(error)), copy.copy(error)):  # noqa: S301 - pickled in this line
+        assert (type(again), str(again), vars(again)) == (type(error), str(error), vars(error))
 
 
 @pytest.mark.parametrize("seconds", [-1, float("nan"), float("inf"), 10**9])

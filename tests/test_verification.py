@@ -14,8 +14,9 @@ from sqlalchemy.engine import make_url
 from jobs_for_tests import some_job
 from tuneledger import Archive, Input, Job
 from tuneledger.errors import DatabaseDamaged, DatabaseError, SchemaError
-from tuneledger.repository import Finding, Problem
+from tuneledger.repository import Finding, Problem, digests
 from tuneledger.tables import Base
+from tuneledger.testing import checkpoint, job
 
 CHANGED, MISSING, ORPHANED, SUMMARY = Problem.CHANGED, Problem.MISSING, Problem.ORPHANED, Problem.SUMMARY
 UNREADABLE = Problem.UNREADABLE
@@ -210,6 +211,35 @@ def test_repair_rebuilds_summaries_alone(damaged: Archive) -> None:
         for name in mended:
             assert repository.job(name) == job_of(name)
             assert repository.summaries(name)["train_loss"] == repository.summaries("untouched")["train_loss"]
+
+
+def test_a_summary_that_names_no_step(database_url: str) -> None:
+    """The best step is looked for by the summary; one that is not stored is damage of that job, told so."""
+    with Archive(database_url) as archive:
+        archive.save(some_job())
+        table = f"{archive.location.schema}.job_metrics" if archive.location.schema else "job_metrics"
+        with archive.engine.begin() as connection:
+            connection.exec_driver_sql(f"UPDATE {table} SET min_step = 77")
+        with (
+            archive.read() as repository,
+            pytest.raises(DatabaseDamaged, match=r"job 'job'.* step 77.*--repair"),
+        ):
+            repository.best_checkpoint("job", "train_loss")
+        assert not list(archive.repair())
+        with archive.read() as repository:
+            assert repository.best_checkpoint("job", "train_loss")
+
+
+def test_the_proof_goes_on_to_the_last_step_there_can_be(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where that step ends a window, nothing is asked for beyond 63 bits."""
+    monkeypatch.setattr(digests, "_VALUES_A_WINDOW", 0)
+    steps = [*range(63), 2**63 - 1]
+    with Archive(database_url) as archive:
+        archive.save(job("long", checkpoints=[checkpoint(step, {"loss": 0.5}) for step in steps]))
+        with archive.read() as repository:
+            assert repository.proof("long").holds
 
 
 @pytest.mark.parametrize("change", ["kind = 1", "value = 'text'", "value = NULL, kind = 99"])

@@ -110,6 +110,14 @@ class TuneledgerError(Exception):
     def __init__(self, message: str | None = None) -> None:
         super().__init__(_bounded(message or (type(self).__doc__ or "").strip()))
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Let it pass to another process, where calling the class would want what it was made of."""
+        return _made_again, (type(self), *self.args), self.__dict__
+
+
+def _made_again(kind: type[TuneledgerError], *args: object) -> TuneledgerError:
+    return kind.__new__(kind, *args)
+
 
 class NotFound(TuneledgerError, LookupError):
     """The archive holds no such thing."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 from sqlalchemy import ARRAY, BigInteger, and_, bindparam, column, func, select, text
 from sqlalchemy.orm import aliased
 
-from tuneledger.errors import CheckpointNotFound, InvalidArgument
+from tuneledger.errors import CheckpointNotFound, DatabaseDamaged, InvalidArgument, shortened
 from tuneledger.mapping import checkpoints_from, checkpoints_of_series, quiet_collector
 from tuneledger.repository.scope import portions, refuse_text, within_bigint
 from tuneledger.repository.values import ValueQueries
@@ -358,6 +358,12 @@ class CheckpointQueries(ValueQueries):
             for job_id, value, step in self._best_steps(names, goal)
         ]
         found = self._at({keys[job_id]: step for _, job_id, step in ranked})
+        for _, job_id, step in ranked:
+            if keys[job_id] not in found:
+                raise DatabaseDamaged(
+                    f"job {shortened(job_id)!r}: the summary of {shortened(names[job_id])!r} names step "
+                    f"{step}, which is not stored; `tuneledger verify --repair` makes it anew"
+                )
         return {job_id: found[keys[job_id]] for _, job_id, _ in sorted(ranked)}
 
     def _best_steps(self, names: Mapping[str, str], goal: Goal) -> Iterator[tuple[str, float, int]]:

@@ -38,9 +38,7 @@ _EVENTS = select(EventRow.name, EventRow.created_at, EventRow.data).where(
 )
 _CHECKPOINTS = (
     select(CheckpointRow.step_number, CheckpointRow.created_at, CheckpointRow.extra, CheckpointRow.digest)
-    .where(
-        CheckpointRow.job_key == bindparam("job_key"), CheckpointRow.step_number >= bindparam("first_step")
-    )
+    .where(CheckpointRow.job_key == bindparam("job_key"), CheckpointRow.step_number > bindparam("after"))
     .order_by(CheckpointRow.step_number)
     .limit(bindparam("size"))
 )
@@ -96,17 +94,17 @@ class DigestQueries(JobQueries):
     def _checkpoints_digest(self, job_key: int) -> tuple[int, list[int]]:
         names = self._names_of(job_key)
         size = max(64, _VALUES_A_WINDOW // max(1, len(names)))
-        digest, first, wrong = 0, 0, list[int]()
+        digest, after, wrong = 0, -1, list[int]()
         while True:
             with quiet_collector():
-                rows = self._fetched(_CHECKPOINTS, {"job_key": job_key, "first_step": first, "size": size})
+                rows = self._fetched(_CHECKPOINTS, {"job_key": job_key, "after": after, "size": size})
                 computed = self._digests_of(job_key, rows, names)
             digest = reduce(xor, computed, digest)
             pairs = zip(rows, computed, strict=True)
             wrong += [row[0] for row, right in pairs if row[3] != right][: _MOST_STEPS_NAMED - len(wrong)]
             if len(rows) < size:
                 return digest, wrong
-            first = rows[-1][0] + 1
+            after = rows[-1][0]
 
     def _digests_of(
         self, job_key: int, rows: Sequence[tuple[Any, ...]], names: Mapping[int, str]
