@@ -332,6 +332,23 @@ def test_a_lost_version_is_stamped(
         assert repository.count_jobs() == 0
 
 
+@pytest.mark.parametrize("revision", ["0001", "0003"])
+def test_an_older_archive_that_lost_its_version_is_stamped(empty_database_url: str, revision: str) -> None:
+    """It is no other application's, though it lacks tables of later revisions: its own number mends it."""
+    prefix = "" if empty_database_url.startswith("sqlite") else "tuneledger."
+    with opened(empty_database_url) as engine:
+        schema.upgrade(engine, revision)
+        with engine.begin() as connection:
+            connection.execute(text(f"DROP TABLE {prefix}tuneledger_version"))
+        with pytest.raises(SchemaBroken, match="its own number in place of head"):
+            schema.upgrade(engine)
+        with pytest.raises(InvalidArgument, match=f"cannot be stamped {schema.head()}: "):
+            command.stamp(configured(engine), "head")
+        command.stamp(configured(engine), revision)
+        assert schema.upgrade(engine) == schema.head()
+        assert schema.drift(engine) == []
+
+
 def test_the_alembic_command_tells_the_state_too(empty_database_url: str) -> None:
     """A database ahead of the code is named as such, not as an unknown revision."""
     with opened(empty_database_url) as engine:

@@ -24,7 +24,7 @@ from tuneledger.errors import (
     SchemaError,
     SchemaForeign,
 )
-from tuneledger.tables import VERSION_TABLE, VIEWS, Base
+from tuneledger.tables import VERSION_TABLE, VIEWS, Base, JobLabelRow
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -44,6 +44,10 @@ __all__ = [
 
 OURS = frozenset((*Base.metadata.tables, *VIEWS, VERSION_TABLE))
 """The names of all tables and views of the newest revision."""
+
+
+OF_EVERY_REVISION = frozenset(Base.metadata.tables) - {JobLabelRow.__tablename__}
+"""The tables that every revision has: by them an archive is known that lost its version."""
 
 
 @cache
@@ -112,7 +116,10 @@ class Status:
             )
         if self.revision is None:
             told = f"holds an archive's tables, and nothing says of which revision they are{detail}"
-            stamp = "; where the version alone is lost, `alembic stamp head` writes it anew"
+            stamp = (
+                "; where the version alone is lost, `alembic stamp head` writes it anew "
+                "(of an older archive its own number in place of head)"
+            )
         else:
             told, stamp = f"is not what revision {self.revision} looks like{detail}", ""
         return SchemaBroken(
@@ -135,7 +142,7 @@ def status(connection: Connection) -> Status:
 def _without_revision(names: set[str]) -> Status:
     if not names:
         return Status(State.EMPTY, None, head())
-    if set(Base.metadata.tables) <= names:
+    if names >= OF_EVERY_REVISION:
         return Status(State.BROKEN, None, head(), f"no table {VERSION_TABLE}")
     return Status(State.FOREIGN, None, head(), f"it holds {', '.join(sorted(names)[:5])}")
 
