@@ -169,6 +169,33 @@ def test_broken_parquet_is_refused(archive: Archive, tmp_path: Path) -> None:
             archive_parquet(str(folder), target)
 
 
+@pytest.mark.parametrize(
+    ("file", "column", "values"),
+    [
+        ("jobs", "created_at", [-1, -1, -1]),
+        ("jobs", "revision", None),
+        ("checkpoints", "job_id", None),
+    ],
+)
+def test_parquet_that_no_archive_wrote_is_refused(
+    archive: Archive, tmp_path: Path, file: str, column: str, values: list[int] | None
+) -> None:
+    """Values that no table takes and columns that are missing are the folder's fault, not the database's."""
+    folder = tmp_path / "parquet"
+    write_parquet(archive, str(folder))
+    path = folder / f"{file}.parquet"
+    table = pyarrow.parquet.read_table(path)
+    place = table.column_names.index(column)
+    rest = table.drop_columns([column])
+    changed = rest if values is None else rest.add_column(place, column, [values])
+    pyarrow.parquet.write_table(changed, path)
+    with Archive(tmp_path / "to.db") as target:
+        with pytest.raises(InvalidPayload, match="rows that no archive ever held"):
+            archive_parquet(str(folder), target)
+        with target.read() as repository:
+            assert repository.count_jobs() == 0
+
+
 def test_missing_pyarrow_names_the_extra(
     archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,7 +17,14 @@ from sqlalchemy import BigInteger, Double, Integer, SmallInteger
 from tuneledger import json_text
 from tuneledger.archive import Archive
 from tuneledger.copying import batches, copy_jobs, pages
-from tuneledger.errors import DriverMissing, InvalidArgument, InvalidPayload, LimitExceeded, shortened
+from tuneledger.errors import (
+    DatabaseDamaged,
+    DriverMissing,
+    InvalidArgument,
+    InvalidPayload,
+    LimitExceeded,
+    shortened,
+)
 from tuneledger.repository import OnConflict
 from tuneledger.repository.copying import TABLES_OF_A_JOB
 from tuneledger.tables import JobRow
@@ -98,8 +105,13 @@ def archive_parquet(
         # A copy asks for jobs one by one and columns come file by file: an archive stands between.
         Archive(Path(scratch) / "between.db", durable=False) as between,
     ):
-        with between.write() as repository:
-            repository.add_rows(_windows(parquet, folder))
+        try:
+            with between.write() as repository:
+                repository.add_rows(_windows(parquet, folder))
+        except (DatabaseDamaged, KeyError, TypeError):
+            raise InvalidPayload(
+                source=folder, reason="holds rows that no archive ever held, or lacks a column of theirs"
+            ) from None
         return copy_jobs(between, archive, on_conflict=on_conflict, progress=progress)
 
 
