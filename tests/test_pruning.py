@@ -1,4 +1,5 @@
 import json
+import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -166,6 +167,28 @@ def test_job_without_the_metric_stays_whole(archive: Archive) -> None:
         report = prune(archive, provider="conformance", keep_best=[("valid_los", "min")], dry_run=dry_run)
         assert (report.thinned, report.checkpoints) == (0, 0)
     assert left(archive)["job-1"] == 50
+
+
+@pytest.mark.no_cover
+def test_as_many_as_anybody_keeps(sqlite_url: str) -> None:
+    """Steps to keep, and metrics, may be more than SQLite takes parameters in one statement as it comes."""
+    many = 33_000
+    names = {f"m{number}": 1.0 for number in range(many)}
+    with Archive(sqlite_url, durable=False) as archive:
+
+        @event.listens_for(archive.engine, "connect")
+        def limit(connection: sqlite3.Connection, _record: object) -> None:
+            connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 32_766)
+
+        archive.engine.dispose()
+        archive.save(job("long", checkpoints=[checkpoint(step) for step in range(many + 10)]))
+        archive.save(job("wide", checkpoints=[checkpoint(1, names)]))
+        archive.save(job("wide", revision=2, checkpoints=[checkpoint(1, dict.fromkeys(names, 2.0))]))
+        assert not list(archive.verify())
+        assert prune(archive, provider="conformance", keep_last=many).checkpoints == 10
+        archive.append("wide", [checkpoint(2, {"m0": 3.0})])
+        assert prune(archive, provider="conformance", keep_last=1).checkpoints == many
+        assert left(archive) == {"long": 1, "wide": 1}
 
 
 @pytest.mark.parametrize("kept", [{}, {"keep_last": 3}], ids=["delete", "thin"])

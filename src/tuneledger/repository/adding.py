@@ -13,6 +13,7 @@ from tuneledger.engine import insert_into
 from tuneledger.mapping import CheckpointColumns, EventValues, SeriesColumns
 from tuneledger.models import CANONICAL_METRIC_NAMES
 from tuneledger.repository.records import Input
+from tuneledger.repository.scope import portions
 from tuneledger.repository.summaries import SummaryWriting
 from tuneledger.tables import CheckpointRow, EventRow, InputRow, JobStateRow, MetricNameRow, MetricRow
 
@@ -88,12 +89,18 @@ class RowAdding(SummaryWriting):
         wanted = sorted(names)
         if not wanted:
             return {}
-        found = self._pairs(_NAME_IDS, {"names": wanted})
+        found = self._stored_name_ids(wanted)
         missing = [name for name in wanted if name not in found]
         if missing:
             # In one order, for two writers that add the same names wait for each other.
             rows = [{"name": name, "canonical": CANONICAL_METRIC_NAMES.get(name, name)} for name in missing]
             statement = self._insert(MetricNameRow).on_conflict_do_nothing(index_elements=["name"])
             self._execute(statement, rows)
-            found = self._pairs(_NAME_IDS, {"names": wanted})
+            found |= self._stored_name_ids(missing)
+        return found
+
+    def _stored_name_ids(self, names: Sequence[str]) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for some in portions(names):
+            found |= self._pairs(_NAME_IDS, {"names": some})
         return found

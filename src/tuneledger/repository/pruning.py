@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from functools import reduce
-from operator import xor
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import bindparam, delete, func, select
 
 from tuneledger.repository.changing import EMPTY_SERIES, JobChanging, Merged
 from tuneledger.repository.labels import PINNED
+from tuneledger.repository.scope import portions
 from tuneledger.tables import CheckpointRow, EventRow, JobLabelRow, JobRow, MetricRow
 
 if TYPE_CHECKING:
@@ -30,17 +29,9 @@ _LAST_STEPS = (
 )
 
 
-def _spared(row_class: Any) -> Any:
-    return row_class.step_number.not_in(bindparam("spared", expanding=True))
-
-
-_GONE = (
+_DIGESTS = (
     select(CheckpointRow.step_number, CheckpointRow.digest)
-    .where(
-        CheckpointRow.job_key == bindparam("job_key"),
-        CheckpointRow.step_number >= bindparam("first_step"),
-        _spared(CheckpointRow),
-    )
+    .where(CheckpointRow.job_key == bindparam("job_key"), CheckpointRow.step_number > bindparam("after"))
     .order_by(CheckpointRow.step_number)
     .limit(_DIGESTS_A_WINDOW)
 )
@@ -48,10 +39,11 @@ _GONE = (
 _DROP_VALUES = delete(MetricRow).where(
     MetricRow.job_key == bindparam("of_job"),
     MetricRow.name_id.in_(bindparam("of_names", expanding=True)),
-    _spared(MetricRow),
+    MetricRow.step_number.between(bindparam("first_step"), bindparam("last_step")),
 )
 _DROP_CHECKPOINTS = delete(CheckpointRow).where(
-    CheckpointRow.job_key == bindparam("of_job"), _spared(CheckpointRow)
+    CheckpointRow.job_key == bindparam("of_job"),
+    CheckpointRow.step_number.between(bindparam("first_step"), bindparam("last_step")),
 )
 
 _PINNED = select(JobLabelRow.job_key).where(
@@ -89,21 +81,35 @@ class Pruning(JobChanging):
     def thin_job(self, job_id: str, spared: Collection[int]) -> int:
         """Delete a job's checkpoints but those at some steps; give how many were deleted."""
         job_key = self._job_key(job_id)
-        locked, merged = self._lock(job_key), Merged()
-        steps = sorted(spared)
-        first = 0
+        locked, merged, kept = self._lock(job_key), Merged(), frozenset(spared)
+        # By the ranges between the kept steps, which are few: as a list, these could be more than a statement
+        # takes parameters.
+        ranges: list[list[int]] = []
+        goes_on = False
+        after = -1
         while True:
-            window = {"job_key": job_key, "first_step": first, "spared": steps}
-            gone = self._fetched(_GONE, window)
-            merged.removed += len(gone)
-            merged.digest = reduce(xor, [digest for _, digest in gone], merged.digest)
-            if len(gone) < _DIGESTS_A_WINDOW:
+            window = self._fetched(_DIGESTS, {"job_key": job_key, "after": after})
+            for step, digest in window:
+                if step in kept:
+                    goes_on = False
+                    continue
+                if goes_on:
+                    ranges[-1][1] = step
+                else:
+                    ranges.append([step, step])
+                    goes_on = True
+                merged.removed += 1
+                merged.digest ^= digest
+            if len(window) < _DIGESTS_A_WINDOW:
                 break
-            first = gone[-1][0] + 1
+            after = window[-1][0]
         if merged.removed:
             names = list(self._names_of(job_key))
-            self._execute(_DROP_VALUES, {"of_job": job_key, "of_names": names, "spared": steps})
-            self._execute(_DROP_CHECKPOINTS, {"of_job": job_key, "spared": steps})
+            for first, last in ranges:
+                bounds = {"of_job": job_key, "first_step": first, "last_step": last}
+                for some in portions(names):
+                    self._execute(_DROP_VALUES, {**bounds, "of_names": some})
+                self._execute(_DROP_CHECKPOINTS, bounds)
             self._execute(EMPTY_SERIES, {"of_job": job_key})
             merged.reread_all = True
             self._set_digest(job_key, locked, merged)

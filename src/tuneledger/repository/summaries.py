@@ -14,6 +14,7 @@ from sqlalchemy.orm import aliased
 
 from tuneledger.engine import insert_columns, insert_rows, translated
 from tuneledger.repository.checkpoints import CheckpointQueries
+from tuneledger.repository.scope import portions
 from tuneledger.tables import SUMMARY_COLUMNS, JobMetricRow, MetricRow
 
 if TYPE_CHECKING:
@@ -133,9 +134,8 @@ class SummaryWriting(CheckpointQueries):
 
     def _recompute_summaries(self, job_key: int, name_ids: Iterable[int]) -> None:
         """Read series of a job again, from their first value to their last."""
-        wanted = sorted(name_ids)
-        if wanted:
-            self._execute(_recomputing(), {"of_job": job_key, "of_names": wanted})
+        for some in portions(sorted(name_ids)):
+            self._execute(_recomputing(), {"of_job": job_key, "of_names": some})
 
 
 def _summary(columns: SeriesColumns) -> tuple[float | None, ...]:

@@ -29,6 +29,7 @@ from tuneledger.mapping import (
 from tuneledger.models import CANONICAL_METRIC_NAMES
 from tuneledger.repository.changing import EMPTY_SERIES, SET_DIGEST, JobChanging
 from tuneledger.repository.copying import TABLES_OF_A_JOB
+from tuneledger.repository.scope import portions
 from tuneledger.tables import (
     SUMMARY_COLUMNS,
     CheckpointRow,
@@ -244,8 +245,10 @@ class Verification(JobChanging):
 
     def _names_in_use(self, check: _Check) -> dict[int, str]:
         check.name_ids = sorted(self._execute(_STORED_NAMES, {"job_key": check.job_key}).scalars())
-        listed = self._execute(_NAMES.where(MetricNameRow.name_id.in_(check.name_ids)))
-        return dict(listed.all())
+        names: dict[int, str] = {}
+        for some in portions(check.name_ids):
+            names |= self._pairs(_NAMES.where(MetricNameRow.name_id.in_(some)))
+        return names
 
     # -- parts ------------------------------------------------------------------------------
 
