@@ -52,6 +52,22 @@ def test_what_is_odd_is_noted() -> None:
     assert placeholders.metric == "valid_loss"
 
 
+def test_one_is_told_as_one() -> None:
+    """A count of one reads as a sentence, in every note that counts."""
+    rows: list[dict[str, Any]] = [{"valid_loss": 1.0} for _ in range(6)]
+    rows[0] |= {"other_loss": math.nan}
+    rows[1]["valid_loss"] = NOT_EVALUATED
+    late = checkpoints({"valid_loss": 0.5}, start=500)[0].model_copy(update={"created_at": 0})
+    gaps, timeless, alone, one_of_several = notes("mistral", [*checkpoints(*rows), late])
+    assert gaps.text == "steps usually are 10 apart, but more once; the widest gap is 449 after step 51"
+    assert timeless.text == "1 checkpoint has no time: the source gives none"
+    assert alone.text == "the only value of other_loss is NaN or infinite, first at step 1"
+    assert one_of_several.text == "1 of 7 values of valid_loss is 0.0 for not evaluated"
+    rows = [*log_rows(3), {"step": 2, "loss": 9.0}]
+    (job,) = named("huggingface").read(document("x", trainer_state(rows)), Hints())
+    assert notes(job.provider, job.checkpoints)[0].text.startswith("step 2 was reported more than once with")
+
+
 def test_a_run_that_went_back_is_noted() -> None:
     """Steps that a resumed run reported again, otherwise than before."""
     rows = [*log_rows(3), *[{**row, "loss": 9.0} for row in log_rows(3) if "loss" in row][1:]]

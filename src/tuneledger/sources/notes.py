@@ -93,7 +93,8 @@ def quality_notes(
                 series[name].add(step, value)
     notes = [*_of_steps(distances, widest), *_of_repeats(repeated)]
     if timeless:
-        notes.append(Note("no_time", f"{timeless} checkpoints have no time: the source gives none"))
+        have = "1 checkpoint has" if timeless == 1 else f"{timeless} checkpoints have"
+        notes.append(Note("no_time", f"{have} no time: the source gives none"))
     for name in sorted(series):
         notes += _of_series(name, series[name], kept_steps if gone else None)
     return notes
@@ -107,9 +108,10 @@ def _of_steps(distances: Counter[int], widest: dict[int, int]) -> Iterable[Note]
     gaps = {distance: number for distance, number in distances.items() if distance > usual}
     if gaps and count >= _REGULAR_SHARE * total:
         largest = max(gaps)
+        often = sum(gaps.values())
         yield Note(
             "gaps",
-            f"steps usually are {usual} apart, {sum(gaps.values())} times more; "
+            f"steps usually are {usual} apart, but more {'once' if often == 1 else f'{often} times'}; "
             f"the widest gap is {largest} after step {widest[largest]}",
             first_step=min(widest[distance] for distance in gaps),
         )
@@ -117,10 +119,11 @@ def _of_steps(distances: Counter[int], widest: dict[int, int]) -> Iterable[Note]
 
 def _of_repeats(repeated: list[int]) -> Iterable[Note]:
     if repeated:
+        several = f"{len(repeated)} steps, from step {repeated[0]} on, were"
         yield Note(
             "went_back",
-            f"{len(repeated)} steps were reported more than once with different values, from step "
-            f"{repeated[0]} on: the run went back or was resumed; the earlier values are kept beside them",
+            f"{several if len(repeated) > 1 else f'step {repeated[0]} was'} reported more than once with "
+            f"different values: the run went back or was resumed; the earlier values are kept beside them",
             first_step=repeated[0],
         )
 
@@ -129,13 +132,13 @@ def _of_series(name: str, found: _Series, kept_steps: set[int] | None) -> Iterab
     if found.placeholders:
         yield Note(
             "placeholders",
-            f"{found.placeholders} of {found.count} values of {name} are 0.0 for not evaluated",
+            f"{_values(found.placeholders, found.count, name)} 0.0 for not evaluated",
             name,
         )
     if found.not_finite:
         yield Note(
             "not_finite",
-            f"{found.not_finite} of {found.count} values of {name} are NaN or infinite, "
+            f"{_values(found.not_finite, found.count, name)} NaN or infinite, "
             f"first at step {found.first_not_finite}",
             name,
             found.first_not_finite,
@@ -146,7 +149,7 @@ def _of_series(name: str, found: _Series, kept_steps: set[int] | None) -> Iterab
     if found.zeros >= _MANY_ZEROS and found.zeros >= _ZERO_SHARE * found.count:
         yield Note(
             "zero_losses",
-            f"{found.zeros} of {found.count} values of {name} are exactly 0.0: the run may have diverged "
+            f"{_values(found.zeros, found.count, name)} exactly 0.0: the run may have diverged "
             f"(trainers can log NaN as 0.0), or it is one whose loss starts there",
             name,
         )
@@ -158,3 +161,10 @@ def _of_series(name: str, found: _Series, kept_steps: set[int] | None) -> Iterab
             name,
             found.lowest_step,
         )
+
+
+def _values(few: int, count: int, name: str) -> str:
+    """Begin a sentence about ``few`` of the values of a metric, up to its verb."""
+    if count == 1:
+        return f"the only value of {name} is"
+    return f"{few} of {count} values of {name} {'is' if few == 1 else 'are'}"
