@@ -209,9 +209,11 @@ def test_downgrade_asks(sqlite_url: str, command: Run) -> None:
 
 def test_an_unknown_revision(sqlite_url: str, command: Run) -> None:
     """A revision that does not exist is a usage error that lists those there are."""
-    ended = command("db", "upgrade", "9999", "--db", sqlite_url)
-    assert ended.code == exit_codes.USAGE
-    assert schema.head() in ended.err
+    for direction in ("upgrade", "downgrade"):  # which would have asked first, and there is nobody
+        ended = command("db", direction, "9999", "--db", sqlite_url)
+        assert ended.code == exit_codes.USAGE
+        assert "no revision '9999'" in ended.err
+        assert schema.head() in ended.err
 
 
 @pytest.mark.parametrize("name", ["current", "check", "downgrade"])

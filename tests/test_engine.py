@@ -234,6 +234,8 @@ def test_a_schema_is_named_once() -> None:
         locate("postgresql://h/d?schema=a&schema=b")
     with pytest.raises(InvalidArgument, match="a schema name is"):
         locate("postgresql://h/d", "")
+    with pytest.raises(InvalidArgument, match="'FineTuning': a schema name is"):
+        locate("postgresql://h/d", "FineTuning")
 
 
 def test_a_schema_belongs_to_postgresql() -> None:

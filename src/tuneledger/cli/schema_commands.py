@@ -79,6 +79,8 @@ def downgrade(
     from tuneledger import schema as schemas
     from tuneledger.cli.presenting import print_line
 
+    if revision != "base":
+        schemas.known(revision)  # before anybody is asked to agree to it
     place = existing(location(db, schema))
     with _opened(place) as engine:
         if not confirmed(f"Take {place} down to {revision}?", yes=yes):

@@ -15,7 +15,7 @@ from sqlalchemy.pool import Pool
 
 from tuneledger.engine import postgresql, sqlite
 from tuneledger.engine.failures import guard_transactions
-from tuneledger.errors import DriverMissing, InvalidArgument, UnsuitableConnection
+from tuneledger.errors import DriverMissing, InvalidArgument, UnsuitableConnection, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -119,9 +119,10 @@ def locate(location: str | os.PathLike[str] | URL, schema: str | None = None) ->
         asked = url.query.get("schema", DEFAULT_SCHEMA)
         if not isinstance(asked, str):
             raise InvalidArgument("the URL names several schemas; one archive is in one: give ?schema= once")
-        named = asked if schema is None else schema
         return Location(
-            url.difference_update_query(["schema"]).set(drivername="postgresql+psycopg"), identifier(named)
+            url.difference_update_query(["schema"]).set(drivername="postgresql+psycopg"),
+            # A URL is not quoted: a password may stand anywhere in one that is misspelt.
+            identifier(asked, called="?schema= in the URL") if schema is None else identifier(schema),
         )
     raise InvalidArgument(f"{backend} is not supported; an archive lives in SQLite or PostgreSQL")
 
@@ -146,10 +147,10 @@ def _without_schema(url: URL, schema: str | None) -> Location:
     return Location(url, None)
 
 
-def identifier(name: str) -> str:
+def identifier(name: str, *, called: str | None = None) -> str:
     """Take a schema name that needs no quoting anywhere: no surprise in a log, a dump or a search path.
 
-    Raises `InvalidArgument` for any other.
+    Raises `InvalidArgument` for any other, quoting it, or saying how it is ``called`` in its place.
     """
     longest = 63  # PostgreSQL cuts longer names without a word
     plain = (
@@ -157,7 +158,8 @@ def identifier(name: str) -> str:
     )
     if not plain or len(name) > longest or name.startswith("pg_") or name == "information_schema":
         raise InvalidArgument(
-            "a schema name is up to 63 of a-z, 0-9 and _, begins with a letter and is not PostgreSQL's own"
+            f"{called or repr(shortened(name))}: a schema name is up to 63 of a-z, 0-9 and _, begins with a "
+            f"letter and is not PostgreSQL's own"
         )
     return name
 

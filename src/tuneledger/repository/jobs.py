@@ -118,7 +118,7 @@ class JobQueries(CheckpointQueries):
         """
         if limit < 1:
             raise InvalidArgument(f"limit is at least 1, not {limit}")
-        limit = min(limit, _LARGEST_PAGE)
+        limit = min(limit, _MORE_THAN_THERE_ARE)
         statement = narrowed(_SUMMARY, **filters)
         if page is not None:
             created_at, job_key = _place(page)
@@ -162,7 +162,8 @@ class JobQueries(CheckpointQueries):
         return [InputRecord(*row) for row in rows]
 
 
-_LARGEST_PAGE = 2**31
+_MORE_THAN_THERE_ARE = 2**31
+"""Jobs of any archive; a larger number may be more than a database takes for a LIMIT."""
 
 
 def narrowed(

@@ -16,7 +16,7 @@ from tuneledger.schema.guarding import guarded
 from tuneledger.schema.migrating import downgrade, upgrade
 from tuneledger.schema.offline import DIALECTS, sql
 from tuneledger.schema.plan import PlannedStep, plan
-from tuneledger.schema_state import State, Status, head, relations, require_current, revisions, status
+from tuneledger.schema_state import State, Status, head, known, relations, require_current, revisions, status
 from tuneledger.tables import VIEWS
 
 __all__ = [
@@ -38,6 +38,7 @@ __all__ = [
     "guarded",
     "head",
     "holdings",
+    "known",
     "plan",
     "reference",
     "relations",
