@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import typer
 
+from commands import leaves
 from tuneledger import Archive, CheckpointOut, Job, MetricOut, archive, cli
 from tuneledger.cli import completing, exit_codes
 from tuneledger.errors import (
@@ -121,7 +122,6 @@ def test_module_is_the_command() -> None:
         (SchemaBehind(), exit_codes.SCHEMA),
         (OSError(28, "No space left on device", "some.db"), exit_codes.REFUSED),
         (ZeroDivisionError("secret"), exit_codes.INTERNAL),
-        (KeyboardInterrupt(), exit_codes.INTERRUPTED),
     ],
 )
 def test_one_message_and_a_code(
@@ -151,6 +151,13 @@ def test_usage_errors(command: Run, arguments: list[str]) -> None:
     ended = command(*arguments)
     assert (ended.code, ended.out) == (exit_codes.USAGE, "")
     assert "--help` tells more" in ended.err
+
+
+def test_an_option_before_its_command(command: Run) -> None:
+    """Whoever writes --db first learns where it goes; after a command there is no such hint."""
+    hint = "a command's options stand after it"
+    assert hint in command("--db", "x", "jobs").err
+    assert hint not in command("jobs", "--dc", "x").err
 
 
 def test_no_secret_is_told(command: Run) -> None:
@@ -247,7 +254,7 @@ def test_a_full_device(long_job: str) -> None:
 
 
 def test_interrupted(sqlite_url: str) -> None:
-    """Ctrl-C ends it with a word, the shells' code and no traceback; jobs archived before stay."""
+    """Ctrl-C ends it with a word that is no error, the shells' code and no traceback; what was done stays."""
     with subprocess.Popen(
         [TUNELEDGER, "archive", EXAMPLES / "classifier-job.json", "-", "--db", sqlite_url],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -257,10 +264,25 @@ def test_interrupted(sqlite_url: str) -> None:
         assert process.stderr
         assert "new" in process.stdout.readline()  # now it waits for standard input
         process.send_signal(signal.SIGINT)
-        assert process.stderr.read().splitlines()[1:] == ["tuneledger: error: stopped"]
+        assert process.stderr.read().splitlines()[1:] == ["stopped"]
         assert process.wait() == exit_codes.INTERRUPTED
     with Archive(sqlite_url) as opened, opened.read() as repository:
         assert repository.count_jobs() == 1
+
+
+# -- help ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("group", [[], ["db"]])
+def test_help_of_a_group(command: Run, group: list[str]) -> None:
+    """Each command stands there with its whole first sentence, and no flag with a value that none takes."""
+    shown = command(*group, "--help").out
+    assert "<bool>" not in shown
+    assert "..." not in shown.replace("[ARGS]...", "")
+    listed = " ".join(shown.split())
+    below = dict(leaves())["tuneledger db" if group else "tuneledger"].commands
+    for name, found in below.items():
+        assert f"{name} {' '.join(found.help.partition(chr(10))[0].split())}" in listed
 
 
 # -- completion ---------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """What goes wrong with an SQLite file reaches the caller as our own error; nothing half stays behind."""
 
+import json
 import os
 import resource
 import sqlite3
@@ -14,8 +15,10 @@ from sqlalchemy import event
 from sqlalchemy.engine import make_url
 
 from jobs_for_tests import some_job
+from source_records import log_rows, trainer_state
 from stored_content import stored_ids
 from tuneledger import Archive
+from tuneledger.cli import exit_codes, run
 from tuneledger.errors import (
     DatabaseBusy,
     DatabaseDamaged,
@@ -152,6 +155,18 @@ def test_full_disk(sqlite_path: Path) -> None:
         assert archive.save(some_job("large", 20_000)).added == 20_000
         with archive.read() as repository:
             assert repository.job("kept") == some_job("kept", 100)
+
+
+def test_a_full_disk_is_told_with_job_and_input(
+    sqlite_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever archives many learns which one it was."""
+    file = tmp_path / "trainer_state.json"
+    file.write_text(json.dumps(trainer_state(log_rows(20_000))))
+    with file_size_limit(sqlite_path.stat().st_size):
+        code = run(["archive", str(file), "--job-id", "large", "--db", str(sqlite_path)])
+    assert code == exit_codes.DATABASE
+    assert capsys.readouterr().err.endswith(f"; it was to save job 'large' of {file}\n")
 
 
 @contextmanager

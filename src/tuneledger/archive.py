@@ -33,6 +33,7 @@ from tuneledger.engine import (
 from tuneledger.engine.opening import DEFAULT_SCHEMA
 from tuneledger.errors import (
     DatabaseDamaged,
+    DatabaseError,
     DatabaseReadOnly,
     DatabaseUnavailable,
     InvalidArgument,
@@ -210,7 +211,11 @@ class Archive:
             with self._transaction(self._begun_writing) as repository:
                 return work(repository)
 
-        return self._repeated(what, once)
+        try:
+            return self._repeated(what, once)
+        except DatabaseError as error:
+            error.add_note(f"it was to {what}")
+            raise
 
     def save(
         self, job: Job, *, on_conflict: OnConflict | str = OnConflict.MERGE, inputs: Iterable[Input] = ()
@@ -220,8 +225,9 @@ class Archive:
         See `CheckpointRepository.save`.
         """
         given = tuple(inputs)
+        of = f" of {shortened(given[0].name)}" if given else ""
         return self.transact(
-            f"save job {shortened(job.job_id)!r}",
+            f"save job {shortened(job.job_id)!r}{of}",
             lambda repository: repository.save(job, on_conflict=on_conflict, inputs=given),
         )
 

@@ -14,7 +14,7 @@ import os
 import sys
 from contextlib import contextmanager, suppress
 from importlib import import_module
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, cast
 
 import typer
 
@@ -63,13 +63,23 @@ def application(command: str | None = None) -> typer.Typer:
         help="The history of your fine-tuning jobs, in your own SQL database.",
         epilog=_EPILOG,
         context_settings={"help_option_names": ["-h", "--help"]},
+        rich_markup_mode=None,  # its boxes call a flag's value <bool>, which no flag takes
         pretty_exceptions_enable=False,
     )
     made.callback(invoke_without_command=True)(_options)
     needed = [module for module, commands in _COMMANDS.items() if command in commands]
     for module in needed or _COMMANDS:
         made.add_typer(import_module(f"tuneledger.cli.{module}").app)
+    _summarise(made)
     return made
+
+
+def _summarise(app: typer.Typer) -> None:
+    """Have lists of commands say the first line of each docstring whole, which typer would cut short."""
+    for command in app.registered_commands:
+        command.short_help = str(command.callback.__doc__).partition("\n")[0]
+    for group in app.registered_groups:
+        _summarise(cast("typer.Typer", group.typer_instance))
 
 
 def _options(
@@ -136,7 +146,8 @@ def run(arguments: Sequence[str]) -> int:
             log.debug("where it happened:", exc_info=error)
             message = _message(error)
             if message:
-                log.error("%s", message)
+                was_asked_for = isinstance(error, (KeyboardInterrupt, typer.Abort))
+                log.log(logging.INFO if was_asked_for else logging.ERROR, "%s", message)
             return exit_codes.of_error(error)
 
 
@@ -166,10 +177,12 @@ def _message(error: BaseException) -> str:
     """Tell people what went wrong; nothing where nobody reads any more."""
     match error:
         case TuneledgerError():
-            message = str(error)
+            message = "; ".join([str(error), *getattr(error, "__notes__", ())])
         case exit_codes.UsageError():
             asked = error.ctx.command_path if error.ctx else "tuneledger"
-            message = f"{error.format_message()} (`{asked} --help` tells more)"
+            is_early = asked == "tuneledger" and hasattr(error, "option_name")
+            where = ", and a command's options stand after it" if is_early else ""
+            message = f"{error.format_message()} (`{asked} --help` tells more{where})"
         case KeyboardInterrupt() | typer.Abort():
             message = "stopped"
         case BrokenPipeError():

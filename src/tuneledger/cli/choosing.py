@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tuneledger.errors import DatabaseUnavailable
@@ -50,7 +51,10 @@ def location(db: str | None, schema: str | None, *, note: bool = True, create: b
 def existing(place: Location) -> Location:
     """Give ``place`` back if its file exists (a server is asked when it is connected to)."""
     if place.path is not None and not place.path.exists():
-        raise DatabaseUnavailable(f"there is no archive at {place}; `tuneledger archive PATH` makes one")
+        where = "" if place.path.is_absolute() else f" in {Path.cwd()}"
+        raise DatabaseUnavailable(
+            f"there is no archive at {place}{where}; `tuneledger archive PATH` makes one"
+        )
     return place
 
 

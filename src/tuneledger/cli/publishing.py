@@ -12,7 +12,10 @@ from tuneledger.cli.options import Db, Schema
 
 app = typer.Typer()
 
-Host = Annotated[str, typer.Option(help="The address to listen on; 127.0.0.1 is this machine alone.")]
+Host = Annotated[
+    str, typer.Option(metavar="ADDRESS", help="The address to listen on; 127.0.0.1 is this machine alone.")
+]
+Port = Annotated[int, typer.Option(min=0, max=65_535, metavar="N", help="The port to listen on.")]
 
 
 @app.command()
@@ -42,7 +45,7 @@ def grafana(
 def datasette(
     *,
     host: Host = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65_535, help="The port to listen on.")] = 8001,
+    port: Port = 8001,
     db: Db = None,
     schema: Schema = None,
 ) -> None:
@@ -61,7 +64,7 @@ def datasette(
 def dashboard(
     *,
     host: Host = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65_535, help="The port to listen on.")] = 8080,
+    port: Port = 8080,
     db: Db = None,
     schema: Schema = None,
 ) -> None:

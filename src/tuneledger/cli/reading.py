@@ -56,8 +56,12 @@ def jobs(
         str | None,
         typer.Option("--input", metavar="NAME|SHA256", help="Only jobs to which this input added something."),
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, max=_LARGEST_PAGE, help="How many on a page.")] = 50,
-    page: Annotated[str | None, typer.Option(help="Go on there: what the page before told.")] = None,
+    limit: Annotated[
+        int, typer.Option(min=1, max=_LARGEST_PAGE, metavar="N", help="How many on a page.")
+    ] = 50,
+    page: Annotated[
+        str | None, typer.Option(metavar="PAGE", help="Go on there: what the page before told.")
+    ] = None,
     everything: Annotated[bool, typer.Option("--all", help="All pages at once.")] = False,
     db: Db = None,
     schema: Schema = None,
@@ -148,7 +152,9 @@ def checkpoints(
         ),
     ] = None,
     newest_first: Annotated[bool, typer.Option("--newest-first", help="The highest step first.")] = False,
-    limit: Annotated[int | None, typer.Option(min=1, max=_LARGEST_LIMIT, help="At most so many.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, max=_LARGEST_LIMIT, metavar="N", help="At most so many.")
+    ] = None,
     db: Db = None,
     schema: Schema = None,
     as_json: AsJson = False,

@@ -15,7 +15,10 @@ from tuneledger.cli.options import (
     Db,
     JobName,
     JobNames,
+    Model,
+    Provider,
     Schema,
+    Status,
     Yes,
     confirmed,
     named_job,
@@ -91,11 +94,9 @@ def prune(
         str | None,
         typer.Option(metavar="DAYS|TIME", help="Only jobs created so many days ago (90d), or before then."),
     ] = None,
-    provider: Annotated[str | None, typer.Option(help="Only this provider's.")] = None,
-    model: Annotated[str | None, typer.Option(help="Only of this base model.")] = None,
-    status: Annotated[
-        str | None, typer.Option(help="Only of this status, spelt as the provider does.")
-    ] = None,
+    provider: Provider = None,
+    model: Model = None,
+    status: Status = None,
     labelled: Annotated[
         str | None, typer.Option("--label", metavar="LABEL", help="Only jobs that carry this label.")
     ] = None,
