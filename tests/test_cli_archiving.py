@@ -154,7 +154,10 @@ def test_unknown_files_in_a_folder_are_skipped(sqlite_url: str, command: Run, tm
     assert (ended.code, len(ended.out.splitlines())) == (0, 1)
     assert "skipped 1 file of no known format" in ended.err
     assert "notes" not in ended.err
-    assert command("archive", folder / "notes.md", "--db", sqlite_url).code == exit_codes.REFUSED
+    unknown = command("--quiet", "archive", folder / "notes.md", "--db", sqlite_url)
+    assert unknown.code == exit_codes.REFUSED
+    assert "--format says which it is meant to be (mistral, openai, " in unknown.err
+    assert len(unknown.err) < 300 + len(str(folder))
 
 
 def test_a_broken_record_in_a_folder_is_named(sqlite_url: str, command: Run, tmp_path: Path) -> None:
@@ -164,6 +167,7 @@ def test_a_broken_record_in_a_folder_is_named(sqlite_url: str, command: Run, tmp
     ended = command("archive", str(tmp_path), "--db", sqlite_url)
     assert ended.code == 0
     assert f"skipped {tmp_path / 'cut.json'}: line 1 column 23: not valid JSON" in ended.err
+    assert "so it is of no format that is known here, and may have been cut short\n" in ended.err
 
 
 def test_too_large_an_input(sqlite_url: str, command: Run) -> None:
@@ -176,6 +180,25 @@ def test_too_large_an_input(sqlite_url: str, command: Run) -> None:
     refused = command("archive", CLASSIFIER, "--max-values", 20, "--db", sqlite_url)
     assert refused.code == exit_codes.REFUSED
     assert "--max-values raises the limit" in refused.err
+
+
+def test_a_source_that_is_away_ends_nothing(sqlite_url: str, command: Run, tmp_path: Path) -> None:
+    """The other inputs are archived, and the exit code says that it is worth another try."""
+    away = f"sqlite:///{tmp_path}/missing/mlflow.db"
+    ended = command("--quiet", "archive", away, COMPLETION, "--db", sqlite_url)
+    assert ended.code == exit_codes.DATABASE
+    assert "20 checkpoints added" in ended.out
+    assert ended.err.startswith(f"tuneledger: error: {tmp_path}/missing/mlflow.db: ")
+
+
+def test_a_conflict_names_the_input(sqlite_url: str, command: Run, tmp_path: Path) -> None:
+    """Which of many it was."""
+    (tmp_path / "state.json").write_text('{"log_history": [{"step": 1, "loss": 0.5}]}')
+    command("archive", tmp_path, "--job-id", "run", "--db", sqlite_url)
+    (tmp_path / "metrics.csv").write_text("epoch,step,loss\n0,1,0.5\n")
+    ended = command("--quiet", "archive", tmp_path, "--job-id", "run", "--db", sqlite_url)
+    assert ended.code == exit_codes.REFUSED
+    assert f"error: {tmp_path / 'metrics.csv'}: job 'run' is stored as one of huggingface" in ended.err
 
 
 def test_a_database_that_fails_ends_it(sqlite_url: str, command: Run, tmp_path: Path) -> None:
@@ -282,6 +305,7 @@ def test_reading_makes_no_archive(command: Run) -> None:
     ended = command("jobs")
     assert ended.code == exit_codes.DATABASE
     assert "there is no archive at" in ended.err
+    assert f"at x.db in {Path.cwd()};" in command("jobs", "--db", "x.db").err  # one may stand elsewhere
     assert not Path(os.environ["XDG_DATA_HOME"]).exists()
 
 

@@ -87,7 +87,7 @@ def _expected(value: Any) -> Any:
 @pytest.mark.parametrize("items", [[], [1], [{"a": [1, float("nan")]}, 2]])
 @pytest.mark.parametrize("before", [{}, {"job_id": 'a"b'}])
 @pytest.mark.parametrize("after", [{}, {"next_page": None}])
-def test_a_list_in_pieces(items: list[object], before: dict[str, object], after: dict[str, object]) -> None:
+def test_a_list_in_pieces(items: list[object], before: dict[str, Any], after: dict[str, object]) -> None:
     """A list printed item by item is the same document as at once."""
     with redirect_stdout(io.StringIO()) as out, printing_json_list("items", **before) as (add, members):
         for item in items:

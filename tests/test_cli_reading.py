@@ -69,6 +69,9 @@ def test_a_run_is_named_by_its_path(
     assert "no job 'outputs/none' in this archive" in missing.err
     unknown = command("latest", "outputs/run/trainer_state.json", "--db", sqlite_url)
     assert f"no job '{tmp_path}/outputs/run/trainer_state.json' in" in unknown.err
+    for said, meant in (("run-2", ["run-2"]), ("runs", ["run", "run-2"]), ("./other/run", ["run"])):
+        listed = " or ".join(f"{tmp_path}/outputs/{name}" for name in meant)
+        assert f"; is {listed} meant? `" in command("show", said, "--db", sqlite_url).err
     with Archive(sqlite_url) as archive:
         archive.save(Job(job_id="outputs/run", provider="p"))
     assert command("show", "outputs/run", "--db", sqlite_url, "--json").json["provider"] == "p"

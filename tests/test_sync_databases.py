@@ -132,8 +132,25 @@ def test_a_database_of_others_is_only_read(
         return iter(())
 
     monkeypatch.setattr(databases, "_mlflow_runs", writing)
-    with pytest.raises(DatabaseReadOnly):
-        archived(sqlite_url, tracking)
+    (outcome,) = archived(sqlite_url, tracking)
+    assert isinstance(outcome.error, DatabaseReadOnly)
+
+
+def test_one_id_names_one_run(tmp_path: Path, sqlite_url: str) -> None:
+    """MLflow's runs name themselves, as newer ones of Trackio's do; several are never made one job."""
+    mlflow_database(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    (outcome,) = archived(sqlite_url, tmp_path / "mlflow.db", job_id="bbbb")
+    assert [report.job_id for report in outcome.reports] == ["bbbb"]
+    assert "run aaaa: is not the job id that was asked for" in str(outcome.error)
+    trackio_database(tmp_path / "project.db", run_id=False)
+    (outcome,) = archived(sqlite_url, tmp_path / "project.db", job_id="mine")
+    assert [report.job_id for report in outcome.reports] == ["mine"]
+    with sqlite3.connect(tmp_path / "project.db") as connection:
+        connection.execute("UPDATE metrics SET run_name = 'second' WHERE step = 2")
+    connection.close()
+    (outcome,) = archived(sqlite_url, tmp_path / "project.db", job_id="mine")
+    assert outcome.reports == []
+    assert "holds several runs, and --job-id names one job" in str(outcome.error)
 
 
 def test_schemas_of_other_releases(tmp_path: Path, sqlite_url: str) -> None:

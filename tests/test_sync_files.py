@@ -402,3 +402,60 @@ def test_a_wrong_way_to_treat_conflicts_is_refused(tmp_path: Path) -> None:
     """By an error of ours, before anything is read."""
     with Archive("sqlite://") as archive, pytest.raises(InvalidArgument, match="on_conflict is one of"):
         next(archive_paths(archive, [str(tmp_path)], on_conflict="ask"))
+
+
+def states(folder: Path, *runs: str) -> None:
+    """A trainer state in each of these folders, of as many steps as the last number in its name."""
+    for name in runs:
+        (folder / name).mkdir(parents=True)
+        rows = [{"step": step, "loss": 1.0} for step in range(1, int(name.rpartition("-")[2]) + 1)]
+        (folder / name / "trainer_state.json").write_text(json.dumps(trainer_state(rows)))
+
+
+def test_files_come_in_the_order_in_which_people_count(tmp_path: Path, sqlite_url: str) -> None:
+    """So that what a run grew by is told as it grew; in an archive of files too."""
+    states(tmp_path / "runs", "b/checkpoint-4", "b/checkpoint-20", "b/checkpoint-100", "a/checkpoint-5")
+    packed = tmp_path / "runs.zip"
+    with zipfile.ZipFile(packed, "w") as archive:
+        for file in sorted((tmp_path / "runs").rglob("*.json"), reverse=True):
+            archive.write(file, file.relative_to(tmp_path / "runs"))
+    for place in (tmp_path / "runs", packed):
+        found = archived(sqlite_url, place)
+        assert [Path(name).parent.name for name in found] == [
+            "checkpoint-5", "checkpoint-4", "checkpoint-20", "checkpoint-100",
+        ]  # fmt: skip
+        assert [outcome.reports[0].added for outcome in found.values()] == [5, 4, 16, 80]
+
+
+def test_a_job_that_is_named_is_one_run(tmp_path: Path, sqlite_url: str) -> None:
+    """Of several runs under one id nothing could tell the steps apart: one is taken, all others refused."""
+    states(tmp_path, "a/checkpoint-1", "a/checkpoint-2", "b/checkpoint-3")
+    (tmp_path / "a" / "all_results.json").write_text('{"train_runtime": 1.0}')
+    (tmp_path / "b" / "v").mkdir()
+    for version in ("a", "b/v"):
+        (tmp_path / version / "metrics.csv").write_text("epoch,step,loss\n0,1,0.5\n")
+    for format_name, refused in (("huggingface", "b/checkpoint-3"), ("lightning", "b/v")):
+        found = archived(sqlite_url, tmp_path, job_id=format_name, format_name=format_name)
+        (told,) = [name for name, outcome in found.items() if outcome.error and not outcome.skipped]
+        assert Path(told).parent == tmp_path / refused
+        assert f"is of another run than what lies in {tmp_path / 'a'}" in str(found[told].error)
+    with Archive(sqlite_url) as archive, archive.read() as repository:
+        assert repository.count_checkpoints("huggingface") == 2
+    one_more = archived(sqlite_url, tmp_path / "b", job_id="huggingface", format_name="huggingface")
+    assert [outcome.reports[0].added for outcome in one_more.values() if outcome.reports] == [1]
+
+
+def test_a_format_that_is_named_skips_others_in_a_folder(tmp_path: Path, sqlite_url: str) -> None:
+    """A trainer's folder holds much else, event files for one; what was named itself is still refused."""
+    folder = tmp_path / "outputs"
+    states(folder, "run-2")
+    (folder / "optimizer.pt").write_bytes(b"\x80\x02")
+    (folder / "job.json").write_text(json.dumps(mistral_job("RUNNING", 5, [10])))
+    found = archived(sqlite_url, folder, format_name="huggingface")
+    assert {Path(name).name for name, outcome in found.items() if outcome.skipped} == {
+        "optimizer.pt", "job.json",
+    }  # fmt: skip
+    assert job_ids(sqlite_url) == {str(folder / "run-2")}
+    (named,) = archived(sqlite_url, folder / "job.json", format_name="huggingface").values()
+    assert "not a trainer's record" in str(named.error)
+    assert not named.skipped

@@ -1,9 +1,12 @@
 import itertools
 import json
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import pytest
+from sqlalchemy.engine import make_url
 
 from provider_server import Cut, Played, Sequence, provider_server
 from source_records import mistral_job, openai_checkpoint, openai_event, openai_job, together_job
@@ -350,6 +353,33 @@ def test_watching_a_service_finds_new_jobs(sqlite_url: str) -> None:
             archive, provider_named("openai"), service(played), every_seconds=1, pause=lambda _: None
         )
         assert next(outcomes).reports[0].created
+
+
+def test_watching_outlives_an_archive_that_is_away(sqlite_url: str, caplog: pytest.LogCaptureFixture) -> None:
+    """What the service has meanwhile is asked for again when the archive is there."""
+    answers = openai_answers(openai_job())
+    answers[f"{JOBS}/{OPENAI_ID}"] = Sequence([openai_job("running", None), openai_job()])
+    rounds = ["BEGIN IMMEDIATE", "SELECT 1", "ROLLBACK"]
+
+    def pause(_: float) -> None:
+        other.execute(rounds.pop(0))
+
+    with (
+        closing(sqlite3.connect(make_url(sqlite_url).database or "", isolation_level=None)) as other,
+        provider_server(answers) as played,
+        Archive(sqlite_url, wait_seconds=0) as archive,
+    ):
+        outcomes = watch_jobs(
+            archive,
+            provider_named("openai"),
+            service(played),
+            every_seconds=1,
+            pause=pause,
+            job_ids=[OPENAI_ID],
+        )
+        assert [outcome.reports[0].wrote for outcome in outcomes] == [True, True]
+    assert rounds == []
+    assert [record.message.endswith("; it is waited for") for record in caplog.records] == [True]
 
 
 def test_watching_outlives_a_service_that_is_away(sqlite_url: str, caplog: pytest.LogCaptureFixture) -> None:

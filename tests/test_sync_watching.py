@@ -1,17 +1,22 @@
 import json
 import os
+import signal
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 from shutil import rmtree
 
 import pytest
+from sqlalchemy.engine import make_url
 
 from source_records import log_rows, openai_checkpoint, openai_job, page, trainer_state
+from test_sync_databases import mlflow_database
 from tuneledger import Archive
 from tuneledger.cli import exit_codes, run
-from tuneledger.errors import DatabaseUnavailable, InvalidArgument
+from tuneledger.errors import DatabaseBusy, DatabaseUnavailable, InvalidArgument, UnknownFormat
 from tuneledger.parquet import write_parquet
 from tuneledger.sync import Outcome, watch_paths, watching
 from tuneledger.testing import job
@@ -21,7 +26,9 @@ class _Enough(Exception):
     """Ends a watch that would go on for ever."""
 
 
-def watched(archive: Archive, path: Path | str, *rounds: Callable[[], object]) -> list[list[Outcome]]:
+def watched(
+    archive: Archive, path: Path | str, *rounds: Callable[[], object], **options: str
+) -> list[list[Outcome]]:
     """The outcomes of the first round, and of one after each of these was done."""
     left = list(rounds)
     found: list[list[Outcome]] = [[]]
@@ -34,7 +41,7 @@ def watched(archive: Archive, path: Path | str, *rounds: Callable[[], object]) -
         found.append([])
 
     with suppress(_Enough):
-        for outcome in watch_paths(archive, [str(path)], every_seconds=5, pause=pause):
+        for outcome in watch_paths(archive, [str(path)], every_seconds=5, pause=pause, **options):
             found[-1].append(outcome)
     assert not left
     return found
@@ -259,3 +266,102 @@ def test_the_command_follows_until_it_is_stopped(
     captured = capsys.readouterr()
     assert "2 checkpoints added" in captured.out
     assert "looking again every 7 seconds; Ctrl-C ends it" in captured.err
+    assert run([*arguments, "--json"]) == exit_codes.INTERRUPTED
+    (told,) = json.loads(capsys.readouterr().out)["inputs"]  # which is whole
+    assert told["name"] == str(file)
+
+
+def test_a_watch_s_reader_need_not_wait(tmp_path: Path, sqlite_url: str) -> None:
+    """What happened is told when it happens, through a pipe too."""
+    (tmp_path / "trainer_state.json").write_text(json.dumps(trainer_state(log_rows(2))))
+    program = str(Path(sys.executable).with_name("tuneledger"))
+    command = [program, "archive", str(tmp_path), "--watch", "60"]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    with subprocess.Popen(
+        [*command, "--db", sqlite_url], stdout=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        assert process.stdout
+        assert "2 checkpoints added" in process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == exit_codes.INTERRUPTED
+
+
+def test_a_database_that_is_away_is_waited_for(tmp_path: Path, sqlite_url: str) -> None:
+    """It may come back; that it is away is told once for each time, of whatever it is that must be there."""
+    path = tmp_path / "mlflow.db"
+    mlflow_database(f"sqlite:///{path}")
+
+    def leave() -> None:
+        path.rename(tmp_path / "away")
+
+    def come_back() -> None:
+        (tmp_path / "away").rename(path)
+
+    def same() -> None:
+        pass
+
+    with Archive(sqlite_url) as archive:
+        first, *rest = watched(
+            archive, f"sqlite:///{path}", leave, same, same, come_back, leave, same, come_back
+        )
+    assert [outcome.error for outcome in first] == [None]
+    assert [[type(outcome.error) for outcome in told] for told in rest] == [
+        [], [DatabaseUnavailable], [], [], [], [DatabaseUnavailable], [],
+    ]  # fmt: skip
+
+
+def test_a_url_is_no_pattern(sqlite_url: str) -> None:
+    """Not with a question mark either; what is no database of MLflow's is told, not skipped."""
+    with Archive(sqlite_url) as archive:
+        (first,), again = watched(
+            archive, "postgresql://me:hidden@127.0.0.1:1/x?connect_timeout=1", lambda: None
+        )
+        assert isinstance(first.error, DatabaseUnavailable)
+        assert again == []
+        (first,), again = watched(archive, sqlite_url, lambda: None)
+        assert (type(first.error), first.skipped) == (UnknownFormat, False)
+
+
+def test_an_archive_that_is_away_is_waited_for(
+    tmp_path: Path, sqlite_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What changed meanwhile is archived when it is there again; in the first round nobody waits."""
+    file = tmp_path / "trainer_state.json"
+    file.write_text(json.dumps(trainer_state(log_rows(2))))
+    with (
+        closing(sqlite3.connect(make_url(sqlite_url).database or "", isolation_level=None)) as other,
+        Archive(sqlite_url, wait_seconds=0) as archive,
+    ):
+
+        def lock() -> None:
+            other.execute("BEGIN IMMEDIATE")
+            file.write_text(json.dumps(trainer_state(log_rows(5))))
+
+        first, locked, still, free = watched(
+            archive, file, lock, lambda: None, lambda: other.execute("ROLLBACK")
+        )
+        assert [[outcome.reports[0].added for outcome in told] for told in (first, locked, still, free)] == [
+            [2], [], [], [3],
+        ]  # fmt: skip
+        assert caplog.text.count("it is waited for") == 1
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(DatabaseBusy):
+            watched(archive, file)
+        other.execute("ROLLBACK")
+
+
+def test_other_runs_are_refused_in_every_round(tmp_path: Path, sqlite_url: str) -> None:
+    """A second run does not slip into the job that was named because it alone has changed."""
+    for name in ("a", "b"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+    first, second = (tmp_path / "runs" / name / "trainer_state.json" for name in ("a", "b"))
+    first.write_text(json.dumps(trainer_state(log_rows(2))))
+
+    def begin() -> None:
+        second.write_text(json.dumps(trainer_state(log_rows(5))))
+
+    with Archive(sqlite_url) as archive:
+        one, new, again = watched(archive, tmp_path / "runs", begin, lambda: None, job_id="mine")
+    assert [outcome.reports[0].added for outcome in one] == [2]
+    assert new == []
+    assert ["another run" in str(outcome.error) for outcome in again] == [True]

@@ -126,10 +126,13 @@ class NotFound(TuneledgerError, LookupError):
 class JobNotFound(NotFound):
     """The archive holds no job of that id."""
 
-    def __init__(self, job_id: str) -> None:
+    def __init__(self, job_id: str, similar: tuple[str, ...] = ()) -> None:
         self.job_id = job_id
+        self.similar = similar
+        meant = " or ".join(shortened(other, 200) for other in similar)
         super().__init__(
-            f"no job {shortened(job_id)!r} in this archive; `tuneledger jobs` lists what it holds"
+            f"no job {shortened(job_id)!r} in this archive; "
+            f"{f'is {meant} meant? ' if meant else ''}`tuneledger jobs` lists what it holds"
         )
 
 

@@ -35,7 +35,10 @@ def archive(
     format_name: Annotated[
         str | None,
         typer.Option(
-            "--format", metavar="NAME", help="What the inputs are; otherwise told by their content."
+            "--format",
+            metavar="NAME",
+            help="What the inputs are, where their content does not tell; others in a folder are skipped. "
+            "An unknown NAME lists those there are.",
         ),
     ] = None,
     job_id: Annotated[
@@ -59,10 +62,16 @@ def archive(
         ),
     ] = "merge",
     max_bytes: Annotated[
-        int | None, typer.Option(min=1, help="The largest input, or job in a list, that is read; 256 MiB.")
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="The largest input, or job in a list, that is read; 256 MiB if not given.",
+        ),
     ] = None,
     max_values: Annotated[
-        int | None, typer.Option(min=1, help="The most values in one input, 20 million if not given.")
+        int | None,
+        typer.Option(min=1, metavar="N", help="The most values in one input, 20 million if not given."),
     ] = None,
     watch: Annotated[
         float | None,
@@ -79,6 +88,7 @@ def archive(
     Each job is saved whole or not at all; a refused input does not keep the others from being archived.
     """
     from tuneledger.cli import presenting
+    from tuneledger.errors import DatabaseError
     from tuneledger.sources import columns_from
     from tuneledger.sync import MAX_BYTES, MAX_VALUES, archive_paths, watch_paths
 
@@ -105,23 +115,33 @@ def archive(
                 advance(outcome.name)
                 _warn_of_cut(outcome)
                 counts["skipped" if outcome.skipped else "refused" if outcome.error else "archived"] += 1
+                counts["away"] += isinstance(outcome.error, DatabaseError)
                 yield outcome
+                if watch is not None:
+                    sys.stdout.flush()  # a pipe's reader would wait for kilobytes
 
         if as_json:
-            with presenting.printing_json_list("inputs") as (add, _):
+            with presenting.printing_json_list("inputs", endless=watch is not None) as (add, _):
                 for outcome in outcomes():
                     add(outcome_value(outcome))
         else:
             for outcome in outcomes():
                 if not outcome.skipped:
                     print_outcome(outcome)
+    _end(counts)
+
+
+def _end(counts: Counter[str]) -> None:
+    """Say what was passed over, and exit with the code that the inputs ask for."""
+    from tuneledger.cli.presenting import counted
+
     if counts["skipped"]:
-        skipped = presenting.counted(counts["skipped"], "file")
+        skipped = counted(counts["skipped"], "file")
         log.info("skipped %s of no known format (--verbose names them)", skipped)
     if not counts["archived"] and not counts["refused"]:
         log.error("nothing was archived: no file of a known format")
     if counts["refused"] or not counts["archived"]:
-        raise typer.Exit(exit_codes.REFUSED)
+        raise typer.Exit(exit_codes.DATABASE if counts["away"] else exit_codes.REFUSED)
 
 
 def tell_of_watch(every_seconds: float | None) -> None:
@@ -164,6 +184,7 @@ def _progress() -> Iterator[Callable[[str], None]]:
 
 def print_outcome(outcome: Outcome) -> None:
     from tuneledger.cli.presenting import counted, print_line, printable
+    from tuneledger.errors import Conflict, DatabaseError
 
     if outcome.copied is not None:
         print_line(f"{printable(outcome.name)}: parquet: {told(outcome.copied)}")
@@ -188,7 +209,9 @@ def print_outcome(outcome: Outcome) -> None:
     if len(changes) > _CHANGES_SHOWN:
         more = counted(len(changes) - _CHANGES_SHOWN, "more changed value")
         print_line(f"  and {more}; --json gives them all")
-    if outcome.error is not None:
+    if isinstance(outcome.error, (Conflict, DatabaseError)):  # which know of no input
+        log.error("%s: %s", printable(outcome.name), outcome.error)
+    elif outcome.error is not None:
         log.error("%s", outcome.error)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -56,9 +57,11 @@ Schema = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 AsCsv = Annotated[bool, typer.Option("--csv", help="Comma-separated rows on standard output.")]
-Provider = Annotated[str | None, typer.Option(help="Only this provider's.")]
-Model = Annotated[str | None, typer.Option(help="Only of this base model.")]
-Status = Annotated[str | None, typer.Option(help="Only of this status, spelt as the provider does.")]
+Provider = Annotated[str | None, typer.Option(metavar="NAME", help="Only this provider's.")]
+Model = Annotated[str | None, typer.Option(metavar="NAME", help="Only of this base model.")]
+Status = Annotated[
+    str | None, typer.Option(metavar="TEXT", help="Only of this status, spelt as the provider does.")
+]
 CreatedFrom = Annotated[
     str | None, typer.Option(metavar="TIME", help="Created then or later: a date, or UNIX seconds.")
 ]
@@ -98,15 +101,32 @@ def named_job(repository: CheckpointRepository, job: str) -> str:
     """Give the id of the job that is meant: by the id, its beginning, or the path of a run on this machine.
 
     A run whose records do not name it has its absolute path for an id. Raises as
-    `CheckpointRepository.job_id` does.
+    `CheckpointRepository.job_id` does, naming jobs that may have been meant.
     """
-    try:
+    with suppress(JobNotFound):
         return repository.job_id(job)
-    except JobNotFound:
-        path = Path(job)
-        if path.is_absolute() or not path.exists():
-            raise
-        return repository.job_id(str(path.absolute()))
+    path = Path(job)
+    if not path.is_absolute() and path.exists():
+        job = str(path.absolute())
+        with suppress(JobNotFound):
+            return repository.job_id(job)
+    raise JobNotFound(job, _similar(repository, job))
+
+
+def _similar(repository: CheckpointRepository, job: str) -> tuple[str, ...]:
+    """Give ids of jobs that are named almost so, or whose last part is; of the newest jobs."""
+    from difflib import get_close_matches
+
+    ids = [found.job_id for found in repository.jobs(limit=_LOOKED_THROUGH).jobs]
+    last_parts = {job_id: job_id.rpartition("/")[2] for job_id in ids}
+    wanted = job.rstrip("/").rpartition("/")[2]
+    exact = [job_id for job_id in ids if last_parts[job_id] == wanted]
+    close = set(get_close_matches(wanted, last_parts.values(), n=_MOST_SIMILAR))
+    return tuple((exact or [job_id for job_id in ids if last_parts[job_id] in close])[:_MOST_SIMILAR])
+
+
+_LOOKED_THROUGH = 1_000
+_MOST_SIMILAR = 3
 
 
 def unix_seconds(text: str | None, *, end: bool = False) -> int | None:

@@ -214,11 +214,12 @@ def json_value(value: Any) -> Any:
 
 @contextmanager
 def printing_json_list(
-    name: str, **before: object
+    name: str, *, endless: bool = False, **before: object
 ) -> Iterator[tuple[Callable[[object], None], dict[str, object]]]:
     """Print one JSON object: members ``before``, then the list ``name`` item by item, in constant memory.
 
-    Give what adds an item, and a dict for the members after it.
+    Give what adds an item, and a dict for the members after it. An ``endless`` list is ended by Ctrl-C, and
+    whole then; any other is not, and shows it.
     """
     sys.stdout.write("{")
     for key, value in before.items():
@@ -232,11 +233,20 @@ def printing_json_list(
         separator = ",\n    "
 
     after: dict[str, object] = {}
-    yield add, after
-    sys.stdout.write("\n  ]" if separator.startswith(",") else "]")
-    for key, value in after.items():
-        sys.stdout.write(f",\n  {_member(key, value)}")
-    print_line("\n}")
+
+    def end() -> None:
+        sys.stdout.write("\n  ]" if separator.startswith(",") else "]")
+        for key, value in after.items():
+            sys.stdout.write(f",\n  {_member(key, value)}")
+        print_line("\n}")
+
+    try:
+        yield add, after
+    except KeyboardInterrupt:
+        if endless:
+            end()
+        raise
+    end()
 
 
 def _member(key: str, value: object) -> str:

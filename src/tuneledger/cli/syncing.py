@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -76,7 +77,7 @@ def sync(
                 archive, known, service, every_seconds=watch, since=first, job_ids=jobs or ()
             )
         if as_json:
-            with presenting.printing_json_list("jobs") as (add, _):
+            with presenting.printing_json_list("jobs", endless=watch is not None) as (add, _):
                 for outcome in outcomes:
                     counts["refused"] += outcome.error is not None
                     add(outcome_value(outcome))
@@ -84,6 +85,7 @@ def sync(
             for outcome in outcomes:
                 counts["refused"] += outcome.error is not None
                 print_outcome(outcome)
+                sys.stdout.flush()  # the next may take minutes
     if counts["refused"]:
         raise typer.Exit(exit_codes.REFUSED)
 

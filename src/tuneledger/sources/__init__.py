@@ -11,7 +11,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from tuneledger import json_text
-from tuneledger.errors import InvalidArgument, InvalidPayload, UnknownFormat
+from tuneledger.errors import InvalidArgument, InvalidPayload, UnknownFormat, shortened
 from tuneledger.sources import (
     huggingface,
     job_lines,
@@ -40,7 +40,7 @@ from tuneledger.sources.value_rows import HEADER as VALUE_HEADER
 from tuneledger.sources.value_rows import value_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from tuneledger.models import CheckpointOut, Job
 
@@ -124,40 +124,43 @@ def named(name: str) -> Source:
     for source in sources:
         if name == source.name or name in source.also:
             return source
-    raise InvalidArgument(f"no format {name!r}; there are: {', '.join(source.name for source in sources)}")
+    listed = ", ".join(f"{source.name} ({source.title})" for source in sources)
+    raise InvalidArgument(f"no format {shortened(name)!r}; there are: {listed}")
 
 
-def recognised(document: Document, hints: Hints | None = None) -> Source:
+def recognised(
+    document: Document, hints: Hints | None = None, *, among: Sequence[Source] | None = None
+) -> Source:
     """Give the source that a document is of, told by its content. Raises `UnknownFormat`.
 
-    With ``columns`` in the hints it is a table that the caller describes.
+    With ``columns`` in the hints it is a table that the caller describes; ``among`` asks these alone.
     """
-    asked = MAPPED if hints is not None and hints.columns else known()
+    asked = among or (MAPPED if hints is not None and hints.columns else known())
     for source in asked:
         if source.recognises(document):
             return source
-    position = reason = ""
     if document.looks_like_json:
         try:
             json_text.parse(document.first_line, source=document.name)  # JSON lines are no broken JSON
         except InvalidPayload:
-            position, reason = _json_flaw(document)
+            _refuse_flawed_json(document)
     raise UnknownFormat(
         source=document.name,
-        position=position,
-        reason=f"{reason}not a format that is known here (asked: "
-        + ", ".join(source.title for source in asked)
-        + "); --format says which it is meant to be, --map what the columns of a table are",
+        reason="not a format that is known here; --format says which it is meant to be "
+        f"({', '.join(source.name for source in asked)}), --map what the columns of a table are",
     )
 
 
-def _json_flaw(document: Document) -> tuple[str, str]:
-    """Say where and why what begins like JSON is none; nothing where it is."""
+def _refuse_flawed_json(document: Document) -> None:
+    """Raise `UnknownFormat` where what begins like JSON is none, saying where and why."""
     try:
         _ = document.json
     except InvalidPayload as error:
-        return error.position, f"{error.reason}; so "
-    return "", ""
+        raise UnknownFormat(
+            source=document.name,
+            position=error.position,
+            reason=f"{error.reason}; so it is of no format that is known here, and may have been cut short",
+        ) from None
 
 
 def exported(job: Job) -> object:

@@ -146,4 +146,11 @@ def _export(job: Job) -> object:
     return {**job.document, "log_history": rows + job.document.get("log_history", [])}
 
 
-SOURCE = Source(_NAME, "Hugging Face trainers' states, logs and results", _recognises, _read, _export)
+SOURCE = Source(
+    _NAME,
+    "Hugging Face trainers' states, logs and results",
+    _recognises,
+    _read,
+    _export,
+    files_of_a_run=_FILES,
+)

@@ -52,4 +52,11 @@ def _read(document: Document, hints: Hints) -> Iterator[Job]:
     yield validated(Job, given, source=document.name)
 
 
-SOURCE = Source(_NAME, "Lightning's metrics.csv", _recognises, _read, exported_as_is)
+SOURCE = Source(
+    _NAME,
+    "Lightning's metrics.csv",
+    _recognises,
+    _read,
+    exported_as_is,
+    files_of_a_run=("metrics.csv",),
+)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuneledger.errors import InvalidPayload
 from tuneledger.models import Job, validated
+from tuneledger.sources.source import OTHER_JOB
 from tuneledger.sources.steps import checkpoints_of_rows
 
 if TYPE_CHECKING:
@@ -74,8 +75,10 @@ class Run:
 
 
 def job(run: Run, *, source: str, job_id: str | None = None) -> Job:
-    """Make a job of a run. Raises `InvalidPayload`."""
+    """Make a job of a run. Raises `InvalidPayload`, also for one of another id than ``job_id``."""
     run_id = run.fields.get("run_uuid") or run.fields.get("run_id")
+    if job_id not in {None, run_id}:
+        raise InvalidPayload(source=source, position=f"run {run_id}", reason=OTHER_JOB)
     steps: list[int] = []
     rows: list[dict[str, Any]] = []
     times: list[int] = []
@@ -98,7 +101,7 @@ def job(run: Run, *, source: str, job_id: str | None = None) -> Job:
     started, ended = run.fields.get("start_time"), run.fields.get("end_time")
     status = run.fields.get("status")
     given = {
-        "job_id": run_id if job_id is None else job_id,
+        "job_id": run_id,
         "provider": PROVIDER,
         "status": _STATUSES.get(status, status) if isinstance(status, int) else status,
         "created_at": _second(started) or 0,

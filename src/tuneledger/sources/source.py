@@ -61,6 +61,14 @@ class Source:
     """Tells whether the provider had kept a checkpoint itself, or only its metrics are known."""
     also: tuple[str, ...] = ()
     """Further providers whose jobs it reads; ``--format`` takes their names too."""
+    files_of_a_run: tuple[str, ...] = ()
+    """Names of files that name no run, and of which every run has its own: two in two folders are of two."""
+
+    def run_folder(self, document: Document) -> str | None:
+        """Give the folder of the run that a document is of, where its file's name tells that; else None."""
+        if document.path is None or PurePath(document.path).name not in self.files_of_a_run:
+            return None
+        return _run_folder(PurePath(document.path))
 
 
 def local_job_id(document: Document, hints: Hints, *, of_folder: Sequence[str] = ()) -> str:
@@ -77,10 +85,13 @@ def local_job_id(document: Document, hints: Hints, *, of_folder: Sequence[str] =
             source=document.name, reason="it names no job and has no path; say which job with --job-id"
         )
     path = PurePath(document.path)
+    folder = _run_folder(path)
+    return folder if path.name in of_folder else os.path.join(folder, path.name)  # noqa: PTH118 - text in and out
+
+
+def _run_folder(path: PurePath) -> str:
     parts = [part for part in path.parts[:-1] if not _CHECKPOINT_FOLDER.fullmatch(part)]
-    if path.name not in of_folder:
-        parts.append(path.name)
-    return os.path.join(*parts)  # noqa: PTH118 - a text in, a text out
+    return os.path.join("", *parts)  # noqa: PTH118 - the same
 
 
 def checkpoint_object(checkpoint: CheckpointOut) -> dict[str, Any]:

@@ -11,7 +11,13 @@ from sqlalchemy import inspect, text
 
 from tuneledger import json_text
 from tuneledger.engine import READING, locate, open_engine, translated
-from tuneledger.errors import Conflict, DatabaseDamaged, InvalidPayload, UnknownFormat
+from tuneledger.errors import (
+    Conflict,
+    DatabaseDamaged,
+    DatabaseError,
+    InvalidPayload,
+    UnknownFormat,
+)
 from tuneledger.repository import Input
 from tuneledger.sources import mlflow, trackio
 from tuneledger.sync.outcome import Outcome
@@ -20,7 +26,7 @@ from tuneledger.tables import VERSION_TABLE
 if TYPE_CHECKING:
     from collections.abc import Collection, Generator, Iterator, Mapping
 
-    from sqlalchemy.engine import Connection, Engine
+    from sqlalchemy.engine import Connection
 
     from tuneledger.archive import Archive
     from tuneledger.engine import Location
@@ -56,28 +62,36 @@ def archive_database(
     """Archive every run of a database, each in a transaction of its own; what is wrong stands in the outcome.
 
     The database is opened to read and nothing in it is changed. Runs that are refused do not keep the
-    others from being archived: the outcome has the first error.
+    others from being archived: the outcome has the first error. That it cannot be reached is its error too;
+    what the archive's own database raises is raised.
     """
     location = locate(path)
     outcome = Outcome(str(location))
-    engine = open_engine(location, read_only=True)
-    try:
-        with closing(_jobs(engine, location, outcome, job_id)) as jobs:
-            for job in jobs:
-                content = json_text.canonical([job.document, len(job.checkpoints)]).encode()
-                given = Input(
-                    outcome.name, str(outcome.format), len(content), hashlib.sha256(content).hexdigest()
-                )
+    with closing(_runs(location, outcome, job_id)) as runs:
+        for job in _readable(runs, outcome):
+            content = json_text.canonical([job.document, len(job.checkpoints)]).encode()
+            given = Input(outcome.name, job.provider, len(content), hashlib.sha256(content).hexdigest())
+            try:
                 outcome.reports.append(archive.save(job, on_conflict=on_conflict, inputs=[given]))
-    except (Conflict, InvalidPayload) as error:
-        outcome.error = outcome.error or error
-    finally:
-        engine.dispose()
+            except (Conflict, InvalidPayload) as error:
+                outcome.error = outcome.error or error
     return outcome
 
 
-def _jobs(engine: Engine, location: Location, outcome: Outcome, job_id: str | None) -> Generator[Job]:
-    """Give the runs of a database; what is wrong with it is said of it, not of the archive they go to."""
+def _readable(runs: Iterator[Job], outcome: Outcome) -> Iterator[Job]:
+    """Give the runs that can be read; why there are no more of them stands in the outcome."""
+    try:
+        yield from runs
+    except InvalidPayload as error:
+        outcome.error = outcome.error or error
+    except DatabaseDamaged as error:
+        outcome.error = InvalidPayload(source=outcome.name, reason=str(error))
+    except DatabaseError as error:
+        outcome.error = error
+
+
+def _runs(location: Location, outcome: Outcome, job_id: str | None) -> Generator[Job]:
+    engine = open_engine(location, read_only=True)
     try:
         with translated(), engine.connect().execution_options(**READING) as connection:
             if _has(connection, _MLFLOW):
@@ -92,8 +106,8 @@ def _jobs(engine: Engine, location: Location, outcome: Outcome, job_id: str | No
                 raise UnknownFormat(
                     source=outcome.name, reason=f"a database, but neither MLflow's nor Trackio's{hint}"
                 )
-    except DatabaseDamaged as error:
-        raise InvalidPayload(source=outcome.name, reason=str(error)) from None
+    finally:
+        engine.dispose()
 
 
 def _has(connection: Connection, wanted: Mapping[str, Collection[str]]) -> bool:
@@ -157,7 +171,12 @@ def _trackio_runs(connection: Connection, outcome: Outcome, path: str, job_id: s
     columns = {column["name"] for column in inspect(connection).get_columns("metrics")}
     key = "run_id" if "run_id" in columns else "run_name"
     place = str(Path(path).absolute())
-    for run in _rows(connection, f"SELECT DISTINCT {key} AS run, run_name FROM metrics ORDER BY 2, 1"):  # noqa: S608 - one of two words of ours
+    runs = _rows(connection, f"SELECT DISTINCT {key} AS run, run_name FROM metrics ORDER BY 2, 1")  # noqa: S608 - one of two words of ours
+    if job_id is not None and len(runs) > 1:
+        raise InvalidPayload(
+            source=outcome.name, reason="holds several runs, and --job-id names one job; leave it out"
+        )
+    for run in runs:
         rows = connection.execute(
             text(f"SELECT timestamp, step, metrics FROM metrics WHERE {key} = :run ORDER BY id"),  # noqa: S608 - the same
             {"run": run["run"]},

@@ -8,7 +8,7 @@ import logging
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from tuneledger import sources
 from tuneledger.errors import (
@@ -46,27 +46,61 @@ if TYPE_CHECKING:
     from tuneledger.repository import SaveReport
     from tuneledger.sources import Document, Source
 
-__all__ = ["archive_document", "archive_paths"]
+__all__ = ["Way", "archive_document", "archive_paths", "archived"]
 
 
 _log = logging.getLogger("tuneledger")
 
 
 @dataclass(frozen=True, slots=True)
-class _Way:
+class Way:
     """How inputs go into an archive."""
 
     archive: Archive
     hints: Hints
     format_name: str | None
-    on_conflict: OnConflict | str
+    on_conflict: OnConflict
     max_bytes: int
     max_values: int
+    runs: dict[str, str] = field(default_factory=dict)
+    """The folder of the run that each source gave, where the hints name the job."""
 
-    def source_of(self, document: Document) -> Source:
-        if self.format_name is not None:
-            return sources.named(self.format_name)
-        return sources.recognised(document, self.hints)
+    @classmethod
+    def of(
+        cls,
+        archive: Archive,
+        *,
+        format_name: str | None = None,
+        job_id: str | None = None,
+        columns: Mapping[str, str] | None = None,
+        on_conflict: OnConflict | str = OnConflict.MERGE,
+        max_bytes: int = MAX_BYTES,
+        max_values: int = MAX_VALUES,
+    ) -> Self:
+        """Take the options of `archive_paths`. Raises for a format or a mode that there is not."""
+        if format_name is not None:
+            sources.named(format_name)
+        hints = Hints(job_id=job_id, columns=columns or {})
+        return cls(archive, hints, format_name, OnConflict(on_conflict), max_bytes, max_values)
+
+    def source_of(self, document: Document, *, named: bool = True) -> Source:
+        if self.format_name is None:
+            return sources.recognised(document, self.hints)
+        source = sources.named(self.format_name)
+        return source if named else sources.recognised(document, among=[source])
+
+    def refuse_other_runs(self, document: Document, source: Source) -> None:
+        """Refuse a second run where one job was named: nothing could tell the steps of the two apart."""
+        folder = source.run_folder(document)
+        if self.hints.job_id is None or folder is None:
+            return
+        first = self.runs.setdefault(source.name, folder)
+        if folder != first:
+            raise InvalidPayload(
+                source=document.name,
+                reason=f"is of another run than what lies in {first}, and --job-id names one job; archive "
+                f"each run by a command of its own, or all of them without --job-id",
+            )
 
     def jobs_of_list(self, given: Stream) -> Iterator[tuple[Source, Job]] | None:
         """Give the jobs of a JSON list one by one; None for one that is of one source as a whole."""
@@ -107,16 +141,21 @@ def archive_paths(
     joined, where their source says so. ``columns`` is what `tuneledger.sources.columns_from` gives. Errors
     of the database are raised: they would meet the next input too.
     """
-    way = _Way(
+    way = Way.of(
         archive,
-        Hints(job_id=job_id, columns=columns or {}),
-        format_name,
-        OnConflict(on_conflict),
-        max_bytes,
-        max_values,
+        format_name=format_name,
+        job_id=job_id,
+        columns=columns,
+        on_conflict=on_conflict,
+        max_bytes=max_bytes,
+        max_values=max_values,
     )
-    if format_name is not None:
-        sources.named(format_name)
+    yield from archived(way, paths)
+
+
+def archived(way: Way, paths: Iterable[str]) -> Iterator[Outcome]:
+    """Archive as `archive_paths` does, knowing what went that way before."""
+    archive, job_id = way.archive, way.hints.job_id
     folders: dict[str, list[tuple[str, bool]]] = {}
     given = list(expanded(paths))
     for path in filter(is_parquet, given):
@@ -126,7 +165,7 @@ def archive_paths(
     for path in given:
         if path != STDIN and Path(path).is_dir():
             yield from archive_runs(
-                archive, path, job_id=job_id, on_conflict=way.on_conflict, max_bytes=max_bytes
+                archive, path, job_id=job_id, on_conflict=way.on_conflict, max_bytes=way.max_bytes
             )
     for name, was_named in found_files(path for path in given if not (is_parquet(path) or is_url(path))):
         if is_database(name):
@@ -143,7 +182,7 @@ def archive_paths(
         yield from held.archived()
 
 
-def _folder_archived(way: _Way, folder: str) -> Outcome:
+def _folder_archived(way: Way, folder: str) -> Outcome:
     outcome = Outcome(folder, "parquet")
     try:
         outcome.copied = archive_parquet(folder, way.archive, on_conflict=way.on_conflict)
@@ -165,13 +204,20 @@ def archive_document(
     max_values: int = MAX_VALUES,
 ) -> Outcome:
     """Archive one document by itself. What is wrong with it stands in the outcome."""
-    hints = Hints(job_id=job_id, columns=columns or {})
-    way = _Way(archive, hints, format_name, on_conflict, max_bytes=len(document.data), max_values=max_values)
+    way = Way.of(
+        archive,
+        format_name=format_name,
+        job_id=job_id,
+        columns=columns,
+        on_conflict=on_conflict,
+        max_bytes=len(document.data),
+        max_values=max_values,
+    )
     held = _Held(way)
-    return _taken(held.way, document, held) or next(held.archived())
+    return _taken(held.way, document, held, named=True) or next(held.archived())
 
 
-def _archived(way: _Way, name: str, held: _Held, *, named: bool) -> Iterator[Outcome]:
+def _archived(way: Way, name: str, held: _Held, *, named: bool) -> Iterator[Outcome]:
     """Archive a file and, if it is an archive of files, each in it; what may be joined is held."""
     with opened_long(name, max_bytes=way.max_bytes, max_values=way.max_values) as stream:
         streamed = None if stream is None else _streamed(way, stream)
@@ -188,7 +234,7 @@ def _archived(way: _Way, name: str, held: _Held, *, named: bool) -> Iterator[Out
         for member in inside:
             whole = member.name == document.name
             beside = held if whole else packed.setdefault(str(PurePath(member.name).parent), _Held(way))
-            found = _taken(way, member, beside)
+            found = _taken(way, member, beside, named=named and whole)
             if found is not None:
                 yield _skipped_unless(found, named=named and whole)
         for beside in packed.values():
@@ -206,7 +252,7 @@ def _skipped_unless(outcome: Outcome, *, named: bool) -> Outcome:
     return outcome
 
 
-def _streamed(way: _Way, stream: Stream) -> Outcome | None:
+def _streamed(way: Way, stream: Stream) -> Outcome | None:
     """Archive a long file job by job; None where it has to be read whole."""
     outcome = Outcome(stream.name)
     try:
@@ -239,7 +285,7 @@ def _of(source: Source, jobs: Iterator[Job] | None) -> Iterator[tuple[Source, Jo
 
 
 def _save_in_turn(
-    way: _Way, jobs: Iterator[tuple[Source, Job]], outcome: Outcome, size_bytes: int, sha256: str
+    way: Way, jobs: Iterator[tuple[Source, Job]], outcome: Outcome, size_bytes: int, sha256: str
 ) -> None:
     """Save the jobs of one input as they come. The outcome tells of each source that they are of."""
     formats: dict[str, None] = {}
@@ -255,14 +301,14 @@ def _save_in_turn(
         outcome.reports.append(way.archive.save(job, on_conflict=way.on_conflict, inputs=[given]))
 
 
-def _taken(way: _Way, document: Document, held: _Held) -> Outcome | None:
+def _taken(way: Way, document: Document, held: _Held, *, named: bool) -> Outcome | None:
     """Archive a document, or hold it for the end of its folder and give None."""
     outcome = Outcome(document.name)
     with _without_cyclic_collection():
         try:
             sources.refuse_many_values(document, way.max_values)
             try:
-                source = way.source_of(document)
+                source = way.source_of(document, named=named)
             except UnknownFormat:
                 listed = _listed(way, document)
                 if listed is None:
@@ -270,6 +316,7 @@ def _taken(way: _Way, document: Document, held: _Held) -> Outcome | None:
                 _save_in_turn(way, listed, outcome, len(document.data), document.sha256)
                 return outcome
             outcome.format = source.name
+            way.refuse_other_runs(document, source)
             if source.joined is not None:
                 held.add(source, document)
                 return None
@@ -282,7 +329,7 @@ def _taken(way: _Way, document: Document, held: _Held) -> Outcome | None:
     return outcome
 
 
-def _listed(way: _Way, document: Document) -> Iterator[tuple[Source, Job]] | None:
+def _listed(way: Way, document: Document) -> Iterator[tuple[Source, Job]] | None:
     """Give the jobs of a JSON list that is of no one source; None for what is no whole list of jobs."""
     if document.json_or_none is None:
         return None
@@ -292,7 +339,7 @@ def _listed(way: _Way, document: Document) -> Iterator[tuple[Source, Job]] | Non
     )
 
 
-def _save_each(way: _Way, source: Source, document: Document, outcome: Outcome) -> None:
+def _save_each(way: Way, source: Source, document: Document, outcome: Outcome) -> None:
     for job in source.read(document, way.hints):
         outcome.reports.append(way.save(job, source, [document]))
 
@@ -317,7 +364,7 @@ def _without_cyclic_collection() -> Iterator[None]:
 class _Held:
     """The documents of one folder that may tell of one job together."""
 
-    way: _Way
+    way: Way
     by_source: dict[str, tuple[Source, list[Document]]] = field(default_factory=dict)
     size_bytes: int = 0
 

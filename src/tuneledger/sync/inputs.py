@@ -6,12 +6,13 @@ import glob
 import gzip
 import io
 import os
+import re
 import sys
 import tarfile
 import zipfile
 import zlib
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Final
 
 from tuneledger.errors import DriverMissing, InvalidArgument, InvalidPayload, LimitExceeded, UnknownFormat
@@ -50,6 +51,8 @@ MAX_MEMBERS: Final = 100_000
 STDIN: Final = "-"
 
 _CHUNK: Final = 2**20
+
+_NUMBERED: Final = re.compile(r"([^0-9]*)([0-9]{0,19})")
 
 _PARQUET = b"PAR1"
 _GZIP = b"\x1f\x8b"
@@ -95,9 +98,10 @@ def found_files(paths: Iterable[str]) -> Iterator[tuple[str, bool]]:
 
 
 def files_below(folder: str | Path, closed: list[str] | None = None) -> list[Path]:
-    """Give the files of a folder and of all below it, sorted; what vanishes meanwhile is passed over.
+    """Give the files of a folder and of all below it; what vanishes meanwhile is passed over.
 
-    ``closed`` takes the folders that cannot be looked into.
+    In the order in which people count: checkpoint-50 comes before checkpoint-100. ``closed`` takes the
+    folders that cannot be looked into.
     """
 
     def note(error: OSError) -> None:
@@ -105,7 +109,14 @@ def files_below(folder: str | Path, closed: list[str] | None = None) -> list[Pat
             closed.append(str(error.filename))
 
     found = (Path(place, name) for place, _, names in os.walk(folder, onerror=note) for name in names)
-    return sorted(file for file in found if file.is_file())
+    return sorted((file for file in found if file.is_file()), key=_as_counted)
+
+
+def _as_counted(file: PurePath) -> list[tuple[list[tuple[str, int]], str]]:
+    # Text and number by turns, so that like is compared with like; the part itself tells 05 from 5.
+    return [
+        ([(text, int(number or 0)) for text, number in _NUMBERED.findall(part)], part) for part in file.parts
+    ]
 
 
 def read_document(name: str, *, max_bytes: int = MAX_BYTES) -> Document:
@@ -245,7 +256,7 @@ def _within(
 
 def _zip_members(document: Document) -> Iterator[tuple[str, IO[bytes]]]:
     with zipfile.ZipFile(io.BytesIO(document.data)) as archive:
-        for info in sorted(archive.infolist(), key=lambda info: info.filename):
+        for info in sorted(archive.infolist(), key=lambda info: _as_counted(PurePath(info.filename))):
             if not info.is_dir():
                 yield info.filename, archive.open(info)
 

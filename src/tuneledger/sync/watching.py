@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuneledger.errors import InvalidArgument, SourceRefused, UnknownFormat
+from tuneledger.engine import locate
+from tuneledger.errors import DatabaseError, InvalidArgument, SourceRefused, UnknownFormat
 from tuneledger.models import is_final
 from tuneledger.parquet import is_parquet
-from tuneledger.sync.files import archive_paths
+from tuneledger.sync.files import Way, archived
 from tuneledger.sync.inputs import STDIN, expanded, found_files, is_url
 from tuneledger.sync.live import Provider, stored_status, sync_jobs
 from tuneledger.sync.mlruns import run_folders
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from tuneledger.archive import Archive
+    from tuneledger.errors import TuneledgerError
     from tuneledger.sync.outcome import Outcome
     from tuneledger.sync.service import Service
 
@@ -40,11 +43,15 @@ def watch_paths(
     """Archive paths as `archive_paths` does, and again whatever changed, until the caller stops.
 
     After the first round an outcome comes only where something was written, or where a file is refused for
-    the same reason in two rounds: in the first of them it may just have been half written.
+    the same reason in two rounds: in the first of them it may just have been half written. A database that
+    cannot be reached for a while, the archive's too, is waited for, unless it is the archive's in the first.
     """
+    way = Way.of(archive, **options)
+    urls = {str(locate(path)) for path in filter(is_url, paths)}
     seen: dict[str, _Signature] = {}
     refused: dict[str, str] = {}
     told: dict[str, str] = {}
+    waiting = _Waiting()
     first_round = True
     while True:
         there = list(_there(paths, first_round=first_round))
@@ -53,19 +60,30 @@ def watch_paths(
         changed = [name for name in by_name if now[name] != seen.get(name)]
         given = there if first_round else _to_archive(there, by_name, changed)
         seen = {name: found for name, found in now.items() if found is not None}
-        for outcome in archive_paths(archive, given, **options):
-            name = outcome.name
-            outcome.skipped |= isinstance(outcome.error, UnknownFormat) and not by_name.get(name, False)
-            reason = str(outcome.error)
-            again = first_round or refused.get(name) == reason
-            news = outcome.error is not None and not outcome.skipped and again and told.get(name) != reason
-            if outcome.error is not None:
-                refused[name] = reason
-                seen.pop(name, None)
-            if news:
-                told[name] = reason
-            if first_round or news or any(report.wrote for report in outcome.reports):
-                yield outcome
+        try:
+            for outcome in archived(way, given):
+                name = outcome.name
+                was_named = name in urls or by_name.get(name, False)
+                outcome.skipped |= isinstance(outcome.error, UnknownFormat) and not was_named
+                reason = str(outcome.error)
+                again = first_round or refused.get(name) == reason
+                news = (
+                    outcome.error is not None and not outcome.skipped and again and told.get(name) != reason
+                )
+                if outcome.error is None:
+                    refused.pop(name, None)
+                    told.pop(name, None)
+                else:
+                    refused[name] = reason
+                    seen.pop(name, None)
+                if news:
+                    told[name] = reason
+                if first_round or news or any(report.wrote for report in outcome.reports):
+                    yield outcome
+            waiting.end()
+        except DatabaseError as error:
+            waiting.begin(error, first_round=first_round)
+            seen = {}  # nobody knows which of them the archive has
         first_round = False
         pause(every_seconds)
 
@@ -128,12 +146,12 @@ def watch_jobs(
 
     Ends when all of ``job_ids`` that the service has are final; without them new jobs are waited for until
     the caller stops. After the first round an outcome comes only where something was written, or where a job
-    is refused for another reason than before. A service that cannot answer for a while is waited for, unless
-    it is in the first round.
+    is refused for another reason than before. A service that cannot answer for a while, or a database that
+    cannot be reached, is waited for, unless it is in the first round.
     """
     told: dict[str, str] = {}
+    waiting = _Waiting()
     first_round = True
-    away = False
     while True:
         missing: set[str] = set()
         try:
@@ -145,18 +163,34 @@ def watch_jobs(
                     told[outcome.name] = str(outcome.error)
                 if first_round or news or any(report.wrote for report in outcome.reports):
                     yield outcome
-            away = False
+            waiting.end()
             there = [name for name in job_ids if service.url(*provider.steps(), name) not in missing]
             if job_ids and _all_final(archive, there):
                 return
-        except SourceRefused as error:
-            if first_round or not may_answer_later(error):
-                raise
-            if not away:
-                _log.warning("%s; it is waited for", error)
-            away = True
+        except (SourceRefused, DatabaseError) as error:
+            waiting.begin(error, first_round=first_round)
         first_round = False
         pause(every_seconds)
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """Whether something is away that is waited for, which is said once."""
+
+    is_said: bool = False
+
+    def begin(self, error: TuneledgerError, *, first_round: bool) -> None:
+        """Wait for what an error is about; raise it where that can't help, or where it never was there."""
+        may_pass = may_answer_later(error) if isinstance(error, SourceRefused) else error.retryable
+        if first_round or not may_pass:
+            raise error
+        if not self.is_said:
+            _log.warning("%s; it is waited for", error)
+        self.is_said = True
+
+    def end(self) -> None:
+        """Go on: all is there again."""
+        self.is_said = False
 
 
 def _all_final(archive: Archive, job_ids: Sequence[str]) -> bool:
