@@ -407,6 +407,8 @@ def test_leaderboard(filled: str, command: Run) -> None:
     everything = command("best", "--all", "loss", "--db", filled, "--csv")
     assert everything.out.splitlines() == both
     assert "2 more have no step with a number for loss" in everything.err
+    alone = command("best", "5e1a", "c1a5", "valid_loss", "--db", filled)
+    assert "1 more has no step with a number for valid_loss" in alone.err
     none = command("best", "c1a5", "d84b", "valid_loss", "--db", filled)
     assert none.code == exit_codes.REFUSED  # the second never reported it
     nowhere = command("best", "--all", "no_such_loss", "--db", filled)

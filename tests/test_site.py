@@ -69,7 +69,10 @@ def test_the_site_has_what_the_program_says(site: Path) -> None:
     for name in errors.__all__:
         assert f"<code>{name}</code></td>" in table
     assert re.search(r"<code>DatabaseBusy</code></td>\s*<td>4</td>\s*<td>yes</td>", table)
-    assert "best_checkpoint" in (site / "api.html").read_text()
+    api = (site / "api.html").read_text()
+    for said in ("CheckpointRepository.best_checkpoint", "Selection.newest_first", "JobFilters.input_sha256"):
+        assert f'id="tuneledger.repository.{said}"' in api
+    assert "reply_seconds" in api.partition('id="tuneledger.archive.Archive.close"')[0]  # how one is opened
 
 
 @pytest.mark.parametrize("path", recorded())

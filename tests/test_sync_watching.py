@@ -265,7 +265,7 @@ def test_the_command_follows_until_it_is_stopped(
     assert run(arguments) == exit_codes.INTERRUPTED
     captured = capsys.readouterr()
     assert "2 checkpoints added" in captured.out
-    assert "looking again every 7 seconds; Ctrl-C ends it" in captured.err
+    assert "looking again every 7 s; Ctrl-C ends it" in captured.err
     assert run([*arguments, "--json"]) == exit_codes.INTERRUPTED
     (told,) = json.loads(capsys.readouterr().out)["inputs"]  # which is whole
     assert told["name"] == str(file)

@@ -74,10 +74,14 @@ class Archive:
     """An archive of fine-tuning jobs in an SQLite file or a PostgreSQL schema.
 
     ``location`` is a path, ``sqlite:///path``, ``sqlite://`` (in memory, gone with the object) or
-    ``postgresql://…``; see `tuneledger.engine.locate`. An SQLite file that does not exist is created, and
-    an empty one gets its tables; PostgreSQL is migrated by command only (``tuneledger db upgrade``).
-    Use it from any number of threads; each transaction is one thread's. Close it, or use it in a
-    ``with`` statement.
+    ``postgresql://…``, with the ``schema`` that is ``tuneledger`` if not given. An SQLite file that does not
+    exist is created, and an empty one gets its tables; PostgreSQL is migrated by command only (``tuneledger
+    db upgrade``). Use it from any number of threads; each transaction is one thread's. Close it, or use it
+    in a ``with`` statement.
+
+    ``read_only`` opens nothing that can write, and makes no file. With ``durable`` off a commit does not wait
+    for the disk: a power cut can lose the newest saves, never a part of one. ``wait_seconds`` bounds the wait
+    for a lock and for a connection, ``reply_seconds``, on top of it, that for PostgreSQL's answer.
 
     It may also be an SQLAlchemy `Engine` of your own. That is used as it is: checked in each transaction,
     never altered, not migrated, not closed; ``durable`` and the waits are its own matter then. (Inside a
@@ -97,7 +101,7 @@ class Archive:
         wait_seconds: float = 30.0,
         reply_seconds: float = 90.0,
     ) -> None:
-        """Open the archive; the options are those of `tuneledger.engine.open_engine`."""
+        """Open the archive."""
         self.read_only = read_only
         self._wait_seconds = wait_seconds
         self._is_ours = not isinstance(location, Engine)

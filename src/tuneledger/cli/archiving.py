@@ -146,7 +146,7 @@ def _end(counts: Counter[str]) -> None:
 
 def tell_of_watch(every_seconds: float | None) -> None:
     if every_seconds is not None:
-        log.info("looking again every %g seconds; Ctrl-C ends it", every_seconds)
+        log.info("looking again every %g s; Ctrl-C ends it", every_seconds)
 
 
 def _warn_of_cut(outcome: Outcome) -> None:

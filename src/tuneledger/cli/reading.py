@@ -267,7 +267,8 @@ def best(
                 )
         missing = (repository.count_jobs() if ids is None else len(ids)) - len(found)
         if missing:
-            log.info("%d more have no step with a number for %s", missing, metric)
+            have = "more has" if missing == 1 else "more have"
+            log.info("%d %s no step with a number for %s", missing, have, metric)
 
 
 def _nothing_evaluated(repository: CheckpointRepository, ids: list[str] | None, metric: str) -> str:

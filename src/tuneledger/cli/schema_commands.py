@@ -240,13 +240,13 @@ def drop(*, yes: Yes = False, db: Db = None, schema: Schema = None) -> None:
     On PostgreSQL the schema goes too, if it is empty then; an SQLite file stays, empty.
     """
     from tuneledger import schema as schemas
-    from tuneledger.cli.presenting import print_line
+    from tuneledger.cli.presenting import counted, print_line
 
     place = existing(location(db, schema))
     with _opened(place) as engine:
         held = schemas.holdings(engine)
-        jobs = "an unknown number of" if held.jobs is None else held.jobs
-        if not confirmed(f"Drop {', '.join(held.ours)} with {jobs} jobs from {place}?", yes=yes):
+        jobs = "an unknown number of jobs" if held.jobs is None else counted(held.jobs, "job")
+        if not confirmed(f"Drop {', '.join(held.ours)} with {jobs} from {place}?", yes=yes):
             _declined()
         dropped = schemas.drop(engine)
     print_line(f"dropped {', '.join(dropped.ours)}")

@@ -1,6 +1,6 @@
 """Every query of the archive, keyed by job and step: `CheckpointRepository`, one noun a module."""
 
-from tuneledger.repository.checkpoints import CheckpointQueries, Goal
+from tuneledger.repository.checkpoints import CheckpointQueries, Goal, Selection
 from tuneledger.repository.copying import JobToCopy, RowCopying
 from tuneledger.repository.digests import DigestQueries, Proof
 from tuneledger.repository.jobs import JobFilters, JobQueries
@@ -42,6 +42,7 @@ __all__ = [
     "Problem",
     "Proof",
     "SaveReport",
+    "Selection",
     "Series",
     "SeriesSummary",
     "StateRecord",
@@ -63,6 +64,6 @@ class CheckpointRepository(
 
     Not to be shared between threads: one session, one repository each. Everything read in one
     transaction that `tuneledger.Archive.read` opened is of one moment. Jobs are named by their whole
-    id (`JobQueries.job_id` completes a prefix); a job that does not exist raises `JobNotFound`.
+    id (`job_id` completes a prefix); a job that does not exist raises `JobNotFound`.
     Bounds are inclusive, and open where they are None.
     """
