@@ -1,12 +1,13 @@
 """The dashboard of our own: what it asks, what it draws, and how it behaves in a real browser."""
 
 import math
-import re
+import socket
 import sqlite3
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -14,9 +15,9 @@ from selenium.webdriver.common.by import By
 
 import shown_archive
 from browsing import Browser, browser, refused_as_a_stranger, served
-from tuneledger import Archive, Job, dashboard
+from tuneledger import Archive, Job
+from tuneledger.cli import exit_codes
 from tuneledger.dashboard import curves, views
-from tuneledger.errors import ExtraMissing
 from tuneledger.repository import Series
 
 __all__ = ["browser"]  # a fixture
@@ -161,12 +162,30 @@ def test_texts_are_sorted_by_their_numbers(archive: Archive) -> None:
     assert rows[0][views.sorted_by("metric loss")] is None
 
 
-def test_missing_extra_is_named(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the extra the command says what to install."""
+def test_missing_extra_is_named(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch, command: Callable[..., Any]
+) -> None:
+    """Without the extra the command says what to install, and no address where nobody listens."""
     monkeypatch.setitem(sys.modules, "nicegui", None)
     monkeypatch.delitem(sys.modules, "tuneledger.dashboard.page", raising=False)
-    with pytest.raises(ExtraMissing, match=re.escape("'tuneledger[dashboard]'")):
-        dashboard.serve(archive, host="127.0.0.1", port=0)
+    ended = command("dashboard", "--db", sqlite_url)
+    assert ended.code == exit_codes.REFUSED
+    assert "'tuneledger[dashboard]'" in ended.err
+    assert "http://" not in ended.err
+
+
+@pytest.mark.parametrize("name", ["dashboard", "datasette"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_a_port_that_is_taken(sqlite_url: str, command: Callable[..., Any], name: str, host: str) -> None:
+    """It is told in our words, by the code of an option that makes no sense; no address is given."""
+    with socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET) as taken:
+        port = taken.getsockname()[1]
+        ended = command("--quiet", name, "--host", host, "--port", port, "--db", sqlite_url)
+    assert ended.code == exit_codes.USAGE
+    assert ended.err == (
+        f"tuneledger: error: nothing can be served on {host}, port {port}: Address already in use; "
+        f"--port and --host choose others\n"
+    )
 
 
 # -- in the browser -----------------------------------------------------------------------------

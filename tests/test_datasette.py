@@ -196,3 +196,4 @@ def test_missing_extra_is_named(
     ended = command("datasette", "--db", sqlite_url)
     assert ended.code == 1
     assert "tuneledger[datasette]" in ended.err
+    assert "http://" not in ended.err

@@ -13,6 +13,8 @@ from tuneledger.errors import ExtraMissing, InvalidArgument
 from tuneledger.loopback import AnsweringOwnNames
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tuneledger.engine import Location
 
 __all__ = ["application", "serve"]
@@ -48,7 +50,11 @@ def application(location: Location) -> Any:
     return served.app()
 
 
-def serve(location: Location, *, host: str, port: int) -> None:
-    """Serve `application` until told to stop; on an address of this machine alone by its own names alone."""
+def serve(location: Location, *, host: str, port: int, ready: Callable[[], None]) -> None:
+    """Serve `application` until told to stop; on an address of this machine alone by its own names alone.
+
+    ``ready`` is called when nothing is missing for it.
+    """
     made = AnsweringOwnNames(application(location), host=host)
+    ready()
     import_module("uvicorn").run(made, host=host, port=port, log_level="warning", lifespan="on")

@@ -9,6 +9,7 @@ import typer
 
 from tuneledger.cli.choosing import location, log, open_archive
 from tuneledger.cli.options import Db, Schema
+from tuneledger.errors import InvalidArgument
 
 app = typer.Typer()
 
@@ -56,8 +57,7 @@ def datasette(
     from tuneledger.datasette import serve
 
     place = location(db, schema)
-    log.info("http://%s:%d/-/dashboards", host, port)
-    serve(place, host=host, port=port)
+    serve(place, host=host, port=port, ready=lambda: _announce(host, port, "-/dashboards"))
 
 
 @app.command()
@@ -72,5 +72,21 @@ def dashboard(
     from tuneledger.dashboard import serve
 
     with open_archive(db, schema) as archive:
-        log.info("http://%s:%d/", host, port)
-        serve(archive, host=host, port=port)
+        serve(archive, host=host, port=port, ready=lambda: _announce(host, port, ""))
+
+
+def _announce(host: str, port: int, page: str) -> None:
+    """Say where to look. Raises `InvalidArgument` where nobody can listen there.
+
+    The server would say so in words of its own, and exit with a code that means something else here.
+    """
+    import socket
+
+    try:
+        socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
+    except OSError as error:
+        reason = str(error.strerror).partition(" (")[0]
+        raise InvalidArgument(
+            f"nothing can be served on {host}, port {port}: {reason}; --port and --host choose others"
+        ) from None
+    log.info("http://%s:%d/%s", f"[{host}]" if ":" in host else host, port, page)
