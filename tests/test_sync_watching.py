@@ -1,11 +1,9 @@
+import io
 import json
 import os
-import signal
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import closing, redirect_stdout, suppress
 from pathlib import Path
 from shutil import rmtree
 
@@ -271,19 +269,22 @@ def test_the_command_follows_until_it_is_stopped(
     assert told["name"] == str(file)
 
 
-def test_a_watch_s_reader_need_not_wait(tmp_path: Path, sqlite_url: str) -> None:
-    """What happened is told when it happens, through a pipe too."""
+def test_a_watch_s_reader_need_not_wait(
+    tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What happened is told when it happens, through a pipe too, which else holds back kilobytes."""
     (tmp_path / "trainer_state.json").write_text(json.dumps(trainer_state(log_rows(2))))
-    program = str(Path(sys.executable).with_name("tuneledger"))
-    command = [program, "archive", str(tmp_path), "--watch", "60"]
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
-    with subprocess.Popen(
-        [*command, "--db", sqlite_url], stdout=subprocess.PIPE, text=True, env=environment
-    ) as process:
-        assert process.stdout
-        assert "2 checkpoints added" in process.stdout.readline()
-        process.send_signal(signal.SIGINT)
-        assert process.wait() == exit_codes.INTERRUPTED
+    pipe = io.BytesIO()
+
+    def stop(_: float) -> None:
+        told.append(pipe.getvalue())
+        raise KeyboardInterrupt
+
+    told: list[bytes] = []
+    monkeypatch.setattr(watching.watch_paths, "__kwdefaults__", {"pause": stop})
+    with redirect_stdout(io.TextIOWrapper(pipe, encoding="utf-8")):
+        assert run(["archive", str(tmp_path), "--watch", "60", "--db", sqlite_url]) == exit_codes.INTERRUPTED
+    assert b"2 checkpoints added" in told[0]
 
 
 def test_a_database_that_is_away_is_waited_for(tmp_path: Path, sqlite_url: str) -> None:
