@@ -96,6 +96,20 @@ def test_a_list_in_pieces(items: list[object], before: dict[str, Any], after: di
     assert json.loads(out.getvalue()) == {**before, "items": json_value(items), **after}
 
 
+@pytest.mark.parametrize("endless", [True, False])
+def test_a_list_that_is_interrupted(*, endless: bool) -> None:
+    """Is whole where that is how it ends; no other is taken for all there was."""
+    out = io.StringIO()
+    with (  # noqa: PT012 - the end of the block raises
+        pytest.raises(KeyboardInterrupt),
+        redirect_stdout(out),
+        printing_json_list("items", endless=endless) as (add, _),
+    ):
+        add(1)
+        raise KeyboardInterrupt
+    assert out.getvalue().endswith("\n  ]\n}\n" if endless else "[\n    1")
+
+
 # -- tables -------------------------------------------------------------------------------------
 
 
