@@ -28,7 +28,7 @@ EXAMPLE = Path(__file__).parents[1] / "docs/examples/serve_checkpoints.py"
 
 
 def test_tasks_share_an_archive(database_url: str) -> None:
-    """Tasks of one loop save and read at once, each in a transaction of its own."""
+    """Tasks of one loop save, append and read at once, each in a transaction of its own."""
 
     async def main() -> None:
         async with AsyncArchive(database_url) as archive:
@@ -41,6 +41,8 @@ def test_tasks_share_an_archive(database_url: str) -> None:
                     return await repository.run(CheckpointRepository.count_checkpoints, f"job-{n}")
 
             assert await asyncio.gather(*map(steps, range(8))) == [20] * 8
+            await asyncio.gather(*(archive.append(f"job-{n}", [checkpoint(999)]) for n in range(8)))
+            assert await asyncio.gather(*map(steps, range(8))) == [21] * 8
 
     asyncio.run(main())
 

@@ -138,6 +138,10 @@ def test_an_archive_over_a_callers_engine(engine: Engine) -> None:
         with archive.read() as repository:
             assert repository.job("j") == JOB
         assert content(archive, "j")["checkpoints"]
+        began: list[object] = []
+        event.listen(engine, "begin", began.append)
+        assert archive.append("j", [STEP]).added == 1
+        assert began  # by SQLAlchemy, for the owner may have said what a transaction begins with
         assert "***" in repr(archive) or archive.location.schema is None
     assert dict(engine.get_execution_options()) == options
     with engine.connect() as connection:  # closing the archive did not close the engine

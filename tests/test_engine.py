@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from tuneledger import Archive, CheckpointOut, Job
-from tuneledger.engine import locate, open_engine
+from tuneledger.engine import locate, open_engine, postgresql
 from tuneledger.errors import InvalidArgument, SchemaForeign, TuneledgerError, UnsuitableConnection
 
 JOB = Job.model_validate(
@@ -166,6 +166,26 @@ def test_a_forked_child_has_connections_of_its_own(database_url: str) -> None:
         with archive.write() as repository:
             assert repository.count_checkpoints("j") == 2
             repository.delete_job("j")
+
+
+def test_a_forked_child_asks_nothing_of_its_parents_server(
+    postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even whether the connection is still there, however long that lay idle: the answers would mix."""
+    monkeypatch.setattr(postgresql, "_ASKED_AFTER_SECONDS", -1.0)
+    with Archive(postgres_url) as archive, (tmp_path / "trace").open("w") as trace:
+        with closing(archive.engine.raw_connection()) as lent:
+            parents: Any = lent.driver_connection
+        parents.pgconn.trace(trace.fileno())
+        child = os.fork()
+        if child == 0:
+            try:
+                with archive.read() as repository:
+                    os._exit(repository.count_jobs())
+            except BaseException:  # noqa: BLE001 - told by the exit status
+                os._exit(2)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert (tmp_path / "trace").read_text() == ""
 
 
 # -- locations ------------------------------------------------------------------------------------

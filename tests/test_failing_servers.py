@@ -14,6 +14,7 @@ from postgres_server import libpq_url
 from small_disk import small_disk
 from stored_content import stored_ids
 from tuneledger import Archive
+from tuneledger.engine import patience
 from tuneledger.errors import (
     DatabaseBusy,
     DatabaseDamaged,
@@ -212,6 +213,73 @@ def test_retry_after_a_lost_session(postgres_url: str, administrator: psycopg.Co
     with Archive(postgres_url) as archive:
         assert archive.save(some_job()).created
         assert archive.append("job", some_job(first=4).checkpoints).added == 3
+
+
+def test_an_append_is_repeated(
+    postgres_url: str, administrator: psycopg.Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    """So is the append of one checkpoint, which its session's end or an error leaves undone.
+
+    The pool is told of the session that ended: it would log what the driver says of it.
+    """
+    administrator.execute("""
+        CREATE SEQUENCE tries;
+        CREATE FUNCTION die() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            IF nextval('tuneledger.tries') = 1 THEN PERFORM pg_terminate_backend(pg_backend_pid()); END IF;
+            IF nextval('tuneledger.tries') < 5 THEN RAISE EXCEPTION 'x' USING ERRCODE = '40P01'; END IF;
+            RETURN NULL; END $$;
+        CREATE TRIGGER die AFTER UPDATE ON job_digests FOR EACH ROW EXECUTE FUNCTION die();
+    """)
+    with Archive(postgres_url) as archive:
+        archive.save(some_job())
+        assert archive.append("job", some_job(first=4, steps=1).checkpoints).added == 1
+        assert list(archive.verify()) == []
+    assert {record.name for record in caplog.records} == {"tuneledger"}
+
+
+def test_an_append_has_its_settings(postgres_url: str, administrator: psycopg.Connection) -> None:
+    """What is sent in one piece is as durable, waits as long and sees as much as any other transaction."""
+    names = ("transaction_isolation", "transaction_read_only", "synchronous_commit", "lock_timeout",
+             "statement_timeout")  # fmt: skip
+    current = ", ".join(f"current_setting('{name}')" for name in names)
+    administrator.execute(
+        f"""
+        CREATE TABLE found (values text[]);
+        CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            INSERT INTO tuneledger.found VALUES (ARRAY[{current}]); RETURN NEW; END $$;
+        CREATE TRIGGER note BEFORE INSERT ON checkpoints FOR EACH ROW EXECUTE FUNCTION note();
+    """.encode()
+    )
+    unlike = "-c default_transaction_isolation=serializable -c default_transaction_read_only=on"
+    url = make_url(postgres_url).update_query_dict({"options": f"{unlike} -c synchronous_commit=off"})
+    for durable, on_disk in ((True, "on"), (False, "off")):
+        with Archive(url, durable=durable, wait_seconds=7, reply_seconds=2) as archive:
+            archive.save(some_job())
+            administrator.execute("TRUNCATE found")
+            assert archive.append("job", some_job(first=4 + durable, steps=1).checkpoints).added == 1
+        found = administrator.execute("SELECT values FROM found").fetchall()
+        assert found == [(["read committed", "off", on_disk, "7s", "9s"],)]
+
+
+def test_lock_that_is_kept_from_an_append(
+    postgres_url: str,
+    administrator: psycopg.Connection,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """An append waits for a lock as long as was said, in one try, and goes on afterwards."""
+    monkeypatch.setattr(patience, "BETWEEN_TRANSACTIONS_SECONDS", 0.1)  # which does not bound this wait
+    fresh = some_job(first=4, steps=1).checkpoints
+    with Archive(postgres_url, wait_seconds=0.5) as archive:
+        archive.save(some_job())
+        with administrator.transaction():
+            administrator.execute("SELECT * FROM job_digests FOR UPDATE")
+            began = time.monotonic()
+            with pytest.raises(DatabaseBusy, match="55P03"):
+                archive.append("job", fresh)
+            assert 0.4 < time.monotonic() - began < 3
+        assert caplog.records == []
+        assert archive.append("job", fresh).added == 1
 
 
 def test_pool_that_is_used_up(postgres_url: str) -> None:

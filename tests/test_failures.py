@@ -51,6 +51,32 @@ def test_swallowed_error_is_not_committed(archive: Archive) -> None:
     assert archive.save(some_job()).created
 
 
+def test_an_append_that_fails_is_not_half(archive: Archive) -> None:
+    """Of an append whose last statement fails nothing stays, and its connection serves the next one."""
+    fresh = some_job(first=4, steps=1).checkpoints
+    archive.save(some_job())
+    refuse, allow = (
+        (
+            "CREATE TRIGGER no BEFORE INSERT ON metrics BEGIN SELECT RAISE(ABORT, 'x'); END",
+            "DROP TRIGGER no",
+        )
+        if archive.location.schema is None
+        else (
+            "ALTER TABLE tuneledger.metrics ADD CONSTRAINT no CHECK (value < 0) NOT VALID",
+            "ALTER TABLE tuneledger.metrics DROP CONSTRAINT no",
+        )
+    )
+    with archive.engine.begin() as connection:
+        connection.exec_driver_sql(refuse)
+    with pytest.raises(DatabaseDamaged):
+        archive.append("job", fresh)
+    with archive.engine.begin() as connection:
+        connection.exec_driver_sql(allow)
+    assert not list(archive.verify())
+    assert archive.append("job", fresh).added == 1
+    assert not list(archive.verify())
+
+
 def test_error_inside_a_savepoint_is_forgiven(archive: Archive) -> None:
     """A caller may undo a part by a savepoint; what stands outside of it is committed."""
     with archive.write() as repository:
@@ -70,6 +96,8 @@ def test_read_only_archive(database_url: str) -> None:
     with Archive(database_url, read_only=True) as archive:
         with pytest.raises(DatabaseReadOnly):
             archive.save(some_job("other"))
+        with pytest.raises(DatabaseReadOnly):
+            archive.append("job", some_job(first=4, steps=1).checkpoints)
         assert stored_ids(archive) == {"job"}
 
 

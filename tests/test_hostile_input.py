@@ -19,7 +19,7 @@ from sqlalchemy.engine import make_url
 from commands import leaves
 from jobs_for_tests import some_job
 from source_records import SERIES, hints_for
-from tuneledger import Archive, errors
+from tuneledger import Archive, CheckpointOut, errors
 from tuneledger.cli import exit_codes, run
 from tuneledger.errors import (
     AmbiguousJob,
@@ -168,7 +168,9 @@ def test_text_is_never_code(database_url: str) -> None:
             job = some_job(text, model=text, status=text, events=events, checkpoints=checkpoints)
             archive.save(job)
             archive.append(text, some_job("x", 1, first=2).checkpoints)
+            appended = appended_to(archive, text)
             with archive.read() as repository:
+                assert repository.checkpoint(text, 3) == appended
                 assert repository.job_without_checkpoints(text).events == job.events
                 assert repository.checkpoint(text, 1) == job.checkpoints[0]
                 assert repository.job_id(text) == text
@@ -187,6 +189,29 @@ def test_text_is_never_code(database_url: str) -> None:
         with archive.read() as repository:
             assert repository.count_jobs() == 1 + len(HOSTILE)
             assert repository.job("innocent") == some_job("innocent")
+        assert list(archive.verify()) == []
+
+
+def appended_to(archive: Archive, text: str) -> CheckpointOut:
+    """What was appended to the job of that name, with that metric and field, and numbers at both ends."""
+    metrics = {text: 5e-324, "train_loss": 1.7976931348623157e308}
+    (fresh,) = some_job(
+        checkpoints=[{"metrics": metrics, "step_number": 3, "created_at": 253_402_300_799, text: text}]
+    ).checkpoints
+    assert archive.append(text, [fresh]).added == 1
+    return fresh
+
+
+def test_appended_text_is_text_on_a_servers_own_terms(postgres_url: str) -> None:
+    """Also where a backslash in a literal escapes, as servers of old took it."""
+    url = make_url(postgres_url).update_query_dict({"options": "-c standard_conforming_strings=off"})
+    with Archive(url) as archive:
+        for text in (*HOSTILE, "\\", "\\'; DROP TABLE jobs; --"):
+            checkpoints = [{"metrics": {text: 1.5, "train_loss": 2.0}, "step_number": 1, "created_at": 5}]
+            archive.save(some_job(text, checkpoints=checkpoints))
+            appended = appended_to(archive, text)
+            with archive.read() as repository:
+                assert repository.checkpoint(text, 3) == appended
         assert list(archive.verify()) == []
 
 

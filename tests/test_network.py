@@ -15,7 +15,7 @@ from faulty_network import FaultyNetwork
 from jobs_for_tests import some_job
 from postgres_server import PostgresServer, libpq_url, new_database
 from tuneledger import Archive, schema
-from tuneledger.engine import open_engine, patience
+from tuneledger.engine import open_engine, patience, postgresql
 from tuneledger.errors import DatabaseBusy, DatabaseUnavailable
 
 WAIT, REPLY = 1.0, 1.0
@@ -101,17 +101,52 @@ def test_fault_while_reading(network: FaultyNetwork, archive: Archive, fault: st
         assert repository.job("before") == some_job("before")
 
 
+@pytest.mark.parametrize("asked_first", [True, False])
 def test_silence_between_transactions(
-    postgres_url: str, network: FaultyNetwork, monkeypatch: pytest.MonkeyPatch
+    postgres_url: str,
+    network: FaultyNetwork,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    *,
+    asked_first: bool,
 ) -> None:
-    """A way that died while nobody used it is noticed at once, however long a statement may take."""
+    """A way that died while nobody used it is noticed at once, however long a statement may take.
+
+    The connection is asked after it lay idle for a while, which costs a save none of its tries.
+    """
     monkeypatch.setattr(patience, "BETWEEN_TRANSACTIONS_SECONDS", 0.5)
+    if asked_first:
+        monkeypatch.setattr(postgresql, "_ASKED_AFTER_SECONDS", -1.0)
     with Archive(make_url(postgres_url).set(port=network.port)) as archive:
         archive.save(some_job("before"))
-        network.strike("black hole", "before", b"Q\x00")  # the next query, which is the pool's ping
+        network.strike("black hole", "before", b"Q\x00")  # the next query: the ping, or BEGIN
         with in_time():
             assert archive.save(some_job("struck")).created
     assert network.struck == 1
+    assert ("again" in caplog.text) is not asked_first
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_fault_while_appending(
+    postgres_url: str, network: FaultyNetwork, archive: Archive, fault: str, when: str
+) -> None:
+    """An append that is one round trip gets over a fault as a save does, also where its COMMIT took place."""
+    fresh = some_job(steps=1, first=900).checkpoints
+    network.strike(fault, when, b"COMMIT")
+    with in_time():
+        try:
+            report = archive.append("before", fresh)
+        except (DatabaseUnavailable, DatabaseBusy):
+            assert fault == "black hole"
+        else:
+            assert report.added + report.unchanged == 1
+    assert network.struck == 1
+    archive.append("before", fresh)
+    with Archive(postgres_url) as direct, direct.read() as repository:
+        assert repository.job("before").checkpoints == [*some_job("before").checkpoints, *fresh]
+    assert list(archive.verify()) == []
 
 
 def test_dead_paths_are_looked_for(postgres_url: str) -> None:
@@ -127,12 +162,17 @@ def test_dead_paths_are_looked_for(postgres_url: str) -> None:
 
 
 def test_connections_that_died_in_the_pool(postgres_url: str) -> None:
-    """An engine of ours gives out no connection that the server has ended meanwhile: it is tried first."""
+    """An engine of ours gives out no connection that was ended meanwhile, by the server or by this side."""
     engine = open_engine(postgres_url)
-    with engine.connect() as connection:
-        pid = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
     with psycopg.connect(libpq_url(postgres_url), autocommit=True) as administrator:
-        administrator.execute("SELECT pg_terminate_backend(%s, 10000)", [pid])
+        for by_the_server in (True, False):
+            with engine.connect() as connection:
+                driver: Any = connection.connection.driver_connection
+                assert connection.exec_driver_sql("SELECT 1").scalar_one() == 1
+            if by_the_server:
+                administrator.execute("SELECT pg_terminate_backend(%s, 10000)", [driver.info.backend_pid])
+            else:
+                driver.close()
     with engine.connect() as connection:
         assert connection.exec_driver_sql("SELECT 1").scalar_one() == 1
     engine.dispose()

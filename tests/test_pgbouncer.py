@@ -42,6 +42,7 @@ def test_nothing_is_prepared(postgres_url: str) -> None:
     with Archive(postgres_url) as archive:
         for number in range(10):
             archive.save(some_job(f"job {number}"))
+            archive.append(f"job {number}", some_job(steps=1, first=900).checkpoints)
         with archive.read() as repository:
             connection = repository._connection
             prepared = connection.exec_driver_sql("SELECT count(*) FROM pg_prepared_statements")
@@ -62,6 +63,8 @@ def test_nothing_of_a_transaction_leaks(pooled_url: URL) -> None:
         with Archive(pooled_url, wait_seconds=7, durable=False) as archive:
             for number in range(5):
                 archive.save(some_job(f"job {number}"))
+                assert settings() == before
+                archive.append(f"job {number}", some_job(steps=1, first=900).checkpoints)
                 assert settings() == before
                 with archive.read() as repository:
                     assert repository.count_jobs() == number + 1

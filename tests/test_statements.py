@@ -1,8 +1,9 @@
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -64,9 +65,44 @@ def test_an_unchanged_job(archive: Archive) -> None:
 
 def test_appending(archive: Archive) -> None:
     """A new checkpoint of known metrics costs one statement on PostgreSQL and five on SQLite."""
-    with counted(archive) as sent:
-        assert archive.append("job-0", [point(300)]).added == 1
+    with archive.write() as repository, counted(archive) as sent:
+        assert repository.append("job-0", [point(300)]).added == 1
     assert len(sent) == on_engine(archive, sqlite=5, postgresql=1), sent
+
+
+def test_appending_alone(archive: Archive, tmp_path: Path) -> None:
+    """A new checkpoint is one round trip to PostgreSQL, BEGIN, COMMIT and all; to SQLite seven statements."""
+    with seen_by_the_driver(archive, tmp_path) as sent:
+        assert archive.append("job-0", [point(300)]).added == 1
+    assert len(sent()) == on_engine(archive, sqlite=7, postgresql=1), sent()
+    if archive.engine.dialect.name == "sqlite":  # which tells a writer that read first of others too late
+        assert sent()[0] == "BEGIN IMMEDIATE"
+
+
+def test_a_transaction(archive: Archive, tmp_path: Path) -> None:
+    """One question is three round trips: a connection that was used a moment ago is not tried first."""
+    with seen_by_the_driver(archive, tmp_path) as sent, archive.read() as repository:
+        assert repository.count_jobs() == 3
+    assert len(sent()) == 3, sent()
+
+
+@contextmanager
+def seen_by_the_driver(archive: Archive, folder: Path) -> Iterator[Callable[[], list[str]]]:
+    """What the one connection of the pool sends meanwhile: SQLite's statements, PostgreSQL's round trips."""
+    statements: list[str] = []
+    with closing(archive.engine.raw_connection()) as lent:
+        driver: Any = lent.driver_connection
+    if archive.engine.dialect.name == "sqlite":
+        driver.set_trace_callback(statements.append)
+        yield lambda: statements
+        driver.set_trace_callback(None)
+        return
+    with (folder / "trace").open("w+") as file:
+        driver.pgconn.trace(file.fileno())
+        yield lambda: [
+            line for line in (folder / "trace").read_text().splitlines() if "ReadyForQuery" in line
+        ]
+        driver.pgconn.untrace()
 
 
 @pytest.mark.parametrize("steps", [10, 300])

@@ -1,6 +1,8 @@
 """The drivers themselves, writing rows made beforehand into tuneledger's own tables.
 
 What they leave out is what tuneledger is for: validation, digests, summaries, conflicts. They are the limit.
+An append alone writes them, too, and all that tuneledger's writes, in one round trip; but what they hold is
+made up, and that the step is new is taken for granted.
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ from benchmarks.stores.store import Missing, Store, libpq
 from benchmarks.workload import METRICS, Point
 from tuneledger import schema as schemas
 from tuneledger.engine import open_engine
+from tuneledger.repository.summaries import MERGING
+from tuneledger.tables import SUMMARY_COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
 
 _CHECKPOINTS = ("job_key", "step_number", "created_at", "digest")
 _METRICS = ("job_key", "name_id", "step_number", "value")
+_SUMMARIES = ("job_key", "name_id", *SUMMARY_COLUMNS)
 _POSTGRESQL_TYPES = {
     "checkpoints": ["int8", "int8", "int8", "int8"],
     "metrics": ["int8", "int4", "int8", "float8"],
@@ -50,6 +55,10 @@ _BEST = (
 )
 _BY_KEY = "SELECT created_at, extra FROM {0}checkpoints WHERE job_key = {1} AND step_number = {1}"
 _NAME = "INSERT INTO {0}metric_names (name, canonical) VALUES ({1}, {1})"
+_DIGEST = (
+    "INSERT INTO {0}job_digests (job_key, digest, summary_digest) VALUES ({1}, {1}, {1}) "
+    "ON CONFLICT (job_key) DO UPDATE SET digest = excluded.digest, summary_digest = excluded.summary_digest"
+)
 _MERGE = "INSERT INTO {0} ({1}) SELECT {1} FROM new_{0} ON CONFLICT DO NOTHING"
 _END = 2**63 - 1
 
@@ -71,6 +80,14 @@ class Rows(NamedTuple):
             (self.job_key, index + 1, point.step, point[2 + index])
             for index in range(len(METRICS))
             for point in self.points
+        ]
+
+    def summaries(self) -> list[tuple[Any, ...]]:
+        """Give the rows of ``job_metrics`` of a job of one checkpoint."""
+        return [
+            (self.job_key, index + 1, 1, *(point.step, point[2 + index]) * 4)
+            for point in self.points
+            for index in range(len(METRICS))
         ]
 
 
@@ -101,6 +118,9 @@ class RawStore(Store):
     def transaction(self) -> Any: ...
 
     @abstractmethod
+    def together(self, statements: Sequence[tuple[str, Sequence[Any]]]) -> None: ...
+
+    @abstractmethod
     def run(self, text: str, parameters: Sequence[Any]) -> Any: ...
 
     @abstractmethod
@@ -126,12 +146,21 @@ class RawStore(Store):
 
     def append(self, job_id: str, point: Point) -> None:
         rows = Rows(job_id, [point], self.keys[job_id])
-        with self.transaction():
-            self._insert("checkpoints", _CHECKPOINTS, rows.checkpoints())
-            self._insert("metrics", _METRICS, rows.metrics())
+        (_, _, _, digest), *_ = checkpoints = rows.checkpoints()
+        self.together(
+            [
+                self._insert("checkpoints", _CHECKPOINTS, checkpoints),
+                self._insert("metrics", _METRICS, rows.metrics()),
+                self._insert("job_metrics", _SUMMARIES, rows.summaries(), MERGING),
+                (_DIGEST.format(self._schema, self._mark), (rows.job_key, digest, digest)),
+            ]
+        )
 
-    def _insert(self, table: str, columns: Sequence[str], rows: list[tuple[Any, ...]]) -> None:
-        self.run(self.insert_text(table, columns, len(rows)), tuple(chain.from_iterable(rows)))
+    def _insert(
+        self, table: str, columns: Sequence[str], rows: list[tuple[Any, ...]], on_conflict: str = ""
+    ) -> tuple[str, Sequence[Any]]:
+        text = f"{self.insert_text(table, columns, len(rows))} {on_conflict}"
+        return text, tuple(chain.from_iterable(rows))
 
     def insert_text(self, table: str, columns: Sequence[str], rows: int) -> str:
         row = f"({', '.join([self._mark] * len(columns))})"
@@ -184,6 +213,11 @@ class RawSqlite(RawStore):
         self.connection.execute("BEGIN IMMEDIATE")
         return self.connection
 
+    def together(self, statements: Sequence[tuple[str, Sequence[Any]]]) -> None:
+        with self.transaction():
+            for text, parameters in statements:
+                self.run(text, parameters)
+
     def run(self, text: str, parameters: Sequence[Any]) -> Any:
         return self.connection.execute(text, parameters)
 
@@ -226,6 +260,11 @@ class RawPostgresql(RawStore):
 
     def transaction(self) -> Any:
         return self.connection.transaction()
+
+    def together(self, statements: Sequence[tuple[str, Sequence[Any]]]) -> None:
+        with self.connection.pipeline():  # what one of them sends is one transaction, and one round trip
+            for text, parameters in statements:
+                self.run(text, parameters)
 
     def run(self, text: str, parameters: Sequence[Any]) -> Any:
         return self.cursor.execute(text, parameters)

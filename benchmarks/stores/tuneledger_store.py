@@ -35,9 +35,7 @@ class TuneledgerStore(Store):
         self.archive.save(prepared)
 
     def append(self, job_id: str, point: Point) -> None:
-        checkpoint = CheckpointOut.model_validate(_checkpoint(point))
-        with self.archive.write() as repository:
-            repository.append(job_id, [checkpoint])
+        self.archive.append(job_id, [CheckpointOut.model_validate(_checkpoint(point))])
 
     def between(self, job_id: str, first: int, last: int) -> list[CheckpointOut]:
         with self.archive.read() as repository:

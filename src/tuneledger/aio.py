@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import URL
 
-    from tuneledger.models import Job
+    from tuneledger.models import CheckpointOut, Job
     from tuneledger.repository import Input, SaveReport
 
 __all__ = ["AsyncArchive", "AsyncRepository", "Options"]
@@ -134,6 +134,16 @@ class AsyncArchive:
     ) -> SaveReport:
         """Save one job in a transaction of its own, see `Archive.save`."""
         return await greenlet_spawn(self._archive.save, job, on_conflict=on_conflict, inputs=inputs)
+
+    async def append(
+        self,
+        job_id: str,
+        checkpoints: Iterable[CheckpointOut],
+        *,
+        on_conflict: OnConflict | str = OnConflict.MERGE,
+    ) -> SaveReport:
+        """Append to a job in a transaction of its own, see `Archive.append`."""
+        return await greenlet_spawn(self._archive.append, job_id, checkpoints, on_conflict=on_conflict)
 
 
 @asynccontextmanager

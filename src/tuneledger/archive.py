@@ -42,6 +42,7 @@ from tuneledger.errors import (
     shortened,
 )
 from tuneledger.repository import CheckpointRepository, Finding, OnConflict, Problem
+from tuneledger.repository.appending import append_alone
 from tuneledger.schema_state import status
 
 if TYPE_CHECKING:
@@ -135,7 +136,8 @@ class Archive:
             if not self._is_ours:
                 check_suitable(connection, write=not self.read_only)
             found = status(connection)
-            has_citus(connection)  # asked here, so that no statement of a write waits for it
+            # Citus is asked for here, so that no statement of a write waits for it.
+            self._appends_alone = not has_citus(connection) and self._is_ours and not self.read_only
         error = found.error(str(self.location))
         may_create = self._is_ours and self.location.schema is None and not self.read_only
         if isinstance(error, SchemaEmpty) and may_create:
@@ -247,10 +249,17 @@ class Archive:
         See `CheckpointRepository.append`.
         """
         given = tuple(checkpoints)
-        return self.transact(
-            f"append to job {shortened(job_id)!r}",
-            lambda repository: repository.append(job_id, given, on_conflict=on_conflict),
-        )
+        how = OnConflict(on_conflict)
+
+        def once() -> SaveReport:
+            if self._appends_alone:
+                report = append_alone(self.engine, self.location.schema, job_id, given)
+                if report is not None:
+                    return report
+            with self._transaction(self._begun_writing) as repository:
+                return repository.append(job_id, given, on_conflict=how)
+
+        return self._repeated(f"append to job {shortened(job_id)!r}", once)
 
     def verify(self) -> Iterator[Finding]:
         """Look at every row, and give what is not as it was written; changes nothing.

@@ -21,7 +21,9 @@ from tuneledger.engine.opening import (
     read_one_snapshot,
     schema_options,
 )
+from tuneledger.engine.postgresql import in_one_trip
 from tuneledger.engine.rows import insert_columns, insert_into, insert_rows
+from tuneledger.engine.sqlite import insert_text, writing_transaction
 from tuneledger.engine.waiting import wait
 
 __all__ = [
@@ -34,9 +36,11 @@ __all__ = [
     "copy_file",
     "has_citus",
     "identity",
+    "in_one_trip",
     "insert_columns",
     "insert_into",
     "insert_rows",
+    "insert_text",
     "locate",
     "location_of",
     "open_engine",
@@ -45,4 +49,5 @@ __all__ = [
     "sync_folder",
     "translated",
     "wait",
+    "writing_transaction",
 ]

@@ -217,8 +217,6 @@ def guard_transactions(engine: Engine) -> None:
     failed: WeakSet[Connection] = WeakSet()
 
     def translate(context: ExceptionContext) -> None:
-        if context.is_pre_ping:
-            return  # the pool looks for the driver's own error, and reconnects
         if context.connection is not None:
             failed.add(context.connection)
         ours = translation(context.sqlalchemy_exception or context.original_exception)

@@ -223,7 +223,8 @@ def _guard_against_fork(engine: Engine) -> None:
     def remember(_connection: object, record: ConnectionPoolEntry) -> None:
         record.info["pid"] = os.getpid()
 
-    @event.listens_for(engine, "checkout")
+    # Before all others: a listener may ask the server whether it is still there.
+    @event.listens_for(engine, "checkout", insert=True)
     def compare(_connection: object, record: Any, proxy: Any) -> None:
         if record.info["pid"] != os.getpid():
             # Kept, not closed: closing would tell the server that the parent is leaving, and SQLite

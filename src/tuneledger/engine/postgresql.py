@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import math
+import selectors
+import time
+from contextlib import closing
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import create_engine, event
+from sqlalchemy import create_engine, event, exc
+from sqlalchemy.util.concurrency import await_
 
 from tuneledger.engine import binary_copy
 from tuneledger.errors import DatabaseReadOnly, UnsuitableConnection
@@ -14,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from sqlalchemy.engine import URL, Connection, Engine, ExecutionContext
+    from sqlalchemy.engine.interfaces import DBAPIConnection
     from sqlalchemy.pool import ConnectionPoolEntry
 
     from tuneledger.engine.patience import PatientConnection
@@ -43,6 +49,13 @@ _CONNECT: Final = {
 
 _SECRETS: Final = ("password", "sslpassword")
 
+_ASKED_AFTER_SECONDS: Final = 5.0
+"""How long a connection may lie in the pool and still be used without asking the server first."""
+
+_IDLE_SINCE: Final = "idle since"
+
+_WHOLE: Final = "tuneledger_whole_transaction"
+
 _COMMITS_TO_DISK: Final = (
     "SELECT pg_catalog.set_config('synchronous_commit', 'on', true) "
     "WHERE pg_catalog.current_setting('synchronous_commit') = 'off'"
@@ -58,6 +71,8 @@ def make_engine(
     url: URL, *, read_only: bool, durable: bool, wait_seconds: float, reply_seconds: float
 ) -> Engine:
     """Make the engine; the URL's own parameters go before the defaults here."""
+    from psycopg import AsyncClientCursor, ClientCursor
+
     from tuneledger.engine.patience import (
         BETWEEN_TRANSACTIONS_SECONDS,
         PatientAsyncConnection,
@@ -74,7 +89,6 @@ def make_engine(
         url.difference_update_query(_SECRETS),
         connect_args=options,
         hide_parameters=True,
-        pool_pre_ping=True,  # after a restart of the server the pool's connections are all dead
         pool_timeout=wait_seconds,
     )
 
@@ -98,26 +112,19 @@ def make_engine(
             if context is not None and context.execution_options.get(BINARY_RESULTS):
                 cursor.format = 1
 
-    @event.listens_for(engine, "reset")
-    def calm(_connection: object, record: ConnectionPoolEntry, _state: object) -> None:
-        driver: Any = record.driver_connection
-        driver.silence_seconds = BETWEEN_TRANSACTIONS_SECONDS
-
+    _ask_after_idleness(engine, BETWEEN_TRANSACTIONS_SECONDS)
     limit_seconds = wait_seconds + reply_seconds
-    locked_within = f"SET LOCAL lock_timeout = {_milliseconds(wait_seconds)}"
-    on_disk = _COMMITS_TO_DISK if durable else "SET LOCAL synchronous_commit = off"
+    # The server goes first, if it still can: it says why, and stops working on the statement.
+    patience_seconds = limit_seconds + _SERVER_GOES_FIRST_SECONDS
     answered_within = f"SET LOCAL statement_timeout = {_milliseconds(limit_seconds)}"
     # One snapshot for the whole transaction: a job is seen whole, at one moment. The planner counts what the
     # views compute only where a summary is stale, and would compile for a second what then runs for 20 ms.
-    reading = (
-        "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY",
-        "SET LOCAL jit = off",
-        answered_within,
-    )
+    reading = ("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", "SET LOCAL jit = off", answered_within)
+    on_disk = _COMMITS_TO_DISK if durable else "SET LOCAL synchronous_commit = off"
     # What a lock was waited for must be seen after it, so each statement has its own snapshot.
     writing = (
-        "SET TRANSACTION ISOLATION LEVEL READ COMMITTED READ WRITE",
-        locked_within,
+        "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
+        f"SET LOCAL lock_timeout = {_milliseconds(wait_seconds)}",
         on_disk,
         ONE_CONNECTION_A_NODE,
     )
@@ -134,16 +141,80 @@ def make_engine(
             return
         purpose = "read" if read_only else options.get("tuneledger_begin")
         # For this transaction alone: a pooler hands the session on to others. One round trip.
-        connection.exec_driver_sql("; ".join(("BEGIN", *settings.get(purpose, ()))))
+        connection.exec_driver_sql("; ".join(settings.get(purpose, ("BEGIN",))))
         if purpose is None:
             return
         driver: Any = connection.connection.driver_connection
-        # The server goes first, if it still can: it says why, and stops working on the statement.
-        driver.silence_seconds = (
-            math.inf if purpose == "migrate" else limit_seconds + _SERVER_GOES_FIRST_SECONDS
-        )
+        driver.silence_seconds = math.inf if purpose == "migrate" else patience_seconds
 
-    return engine
+    cursor_class = AsyncClientCursor if is_async else ClientCursor
+    whole = _WholeTransaction(cursor_class, settings["write"], patience_seconds)
+    return engine.execution_options(**{_WHOLE: whole})
+
+
+@dataclass(frozen=True, slots=True)
+class _WholeTransaction:
+    """How a transaction is sent in one piece: by what, and after which statements."""
+
+    cursor_class: Any
+    beginning: tuple[str, ...]
+    silence_seconds: float
+
+
+def in_one_trip(engine: Engine, statement: str, parameters: Mapping[str, Any]) -> int:
+    """Do one statement in a transaction of its own, in one round trip; give the number of its rows."""
+    whole: _WholeTransaction = engine.get_execution_options()[_WHOLE]
+    with closing(engine.raw_connection()) as lent:
+        driver: Any = lent.driver_connection
+        driver.silence_seconds = whole.silence_seconds
+        # A message of several statements takes no parameters: the driver writes the values in, as libpq
+        # quotes them. A pipeline would take them, and a seventh longer.
+        cursor = whole.cursor_class(driver)
+        try:
+            sent = cursor.execute("; ".join((*whole.beginning, statement, "COMMIT")), parameters)
+            if engine.dialect.is_async:
+                await_(sent)
+        except Exception as error:
+            if driver.closed:
+                lent.invalidate(error)
+            raise
+    for _ in whole.beginning:
+        cursor.nextset()
+    rows: int = cursor.rowcount
+    return rows
+
+
+def _ask_after_idleness(engine: Engine, silence_seconds: float) -> None:
+    """Give out no connection that died in the pool: after a restart of the server all of them have.
+
+    Most were told so, which shows without a round trip. One that was used a moment ago is as good as in the
+    middle of a transaction; the others are asked.
+    """
+
+    @event.listens_for(engine, "checkout")
+    def ask(connection: DBAPIConnection, record: ConnectionPoolEntry, _proxy: object) -> None:
+        idle_since = record.info.get(_IDLE_SINCE)
+        if idle_since is None:
+            return
+        try:
+            if time.monotonic() > idle_since + _ASKED_AFTER_SECONDS or _was_spoken_to(record):
+                engine.dialect.do_ping(connection)
+        except engine.dialect.loaded_dbapi.Error:
+            raise exc.InvalidatePoolError from None
+
+    @event.listens_for(engine, "reset")
+    def calm(_connection: object, record: ConnectionPoolEntry, _state: object) -> None:
+        driver: Any = record.driver_connection
+        driver.silence_seconds = silence_seconds
+        record.info[_IDLE_SINCE] = time.monotonic()
+
+
+def _was_spoken_to(record: ConnectionPoolEntry) -> bool:
+    """Tell whether the server sent what nobody waits for: its farewell, most often."""
+    driver: Any = record.driver_connection
+    with selectors.DefaultSelector() as selector:
+        selector.register(driver.fileno(), selectors.EVENT_READ)
+        return bool(selector.select(0))
 
 
 def _milliseconds(seconds: float) -> int:

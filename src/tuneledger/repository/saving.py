@@ -28,12 +28,11 @@ from tuneledger.mapping import (
     job_digest,
     state_digest,
 )
-from tuneledger.models import CheckpointOut, Job, validated
-from tuneledger.repository.appending import JobAppending
+from tuneledger.models import CheckpointOut, Job
+from tuneledger.repository.appending import JobAppending, given_columns
 from tuneledger.repository.changing import Merged
 from tuneledger.repository.merging import Decisions, merged_content, payload_is_newer
 from tuneledger.repository.records import Input, OnConflict, SaveReport
-from tuneledger.repository.scope import refuse_flawed
 from tuneledger.tables import (
     CheckpointRow,
     JobDigestRow,
@@ -148,11 +147,7 @@ class JobWriting(JobAppending):
         """
         self._require_writing()
         decisions = Decisions(OnConflict(on_conflict), job_id)
-        refuse_flawed(job_id)
-        # A job's checkpoints are those of its model: in step order, none contradicting another.
-        payload = {"job_id": job_id, "provider": "-", "checkpoints": list(checkpoints)}
-        given = validated(Job, payload, source=f"checkpoints of job {job_id}").checkpoints
-        columns = checkpoint_columns(given)
+        given, columns = given_columns(job_id, checkpoints)
         if len(given) == 1 and self._append_new(job_id, columns):
             return SaveReport(job_id, added=1, wrote=True)
         merged = self._merge_steps(job_id, given, columns, decisions, newer=True)
