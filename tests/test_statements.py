@@ -189,6 +189,8 @@ def test_appended_is_as_saved(archive: Archive) -> None:
     for step, loss in zip(count(1), losses, strict=False):
         given.append(checkpoint(step, {"train_loss": loss, "valid_loss": 1.0}, note=f"step {step}"))
         assert archive.append("grown", given[-1:]).added == 1
+    given.append(checkpoint(100, {}))
+    assert archive.append("grown", given[-1:]).added == 1
     archive.save(job(job_id="whole", checkpoints=given))
     with archive.read() as repository:
         assert repository.checkpoints("grown") == given
