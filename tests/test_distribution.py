@@ -112,8 +112,9 @@ def test_statements_keep_the_rules(archive: Archive, tmp_path: Path) -> None:
     )
     archive.save(job(revision=2, checkpoints=checkpoints(3)), on_conflict="replace")
     appended = len(said)
-    archive.append("job-1", [checkpoint(10, {"valid_loss": None}), checkpoint(99)])
-    archive.append("job-1", [checkpoint(100)])
+    for together in ([checkpoint(10, {"valid_loss": None}), checkpoint(99)], [checkpoint(100)]):
+        with archive.write() as repository:
+            repository.append("job-1", together)
     appending = said[appended:]
     with archive.write() as repository:
         repository.label("job-1", add=["a"], remove=["b"])
