@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import psycopg
@@ -28,6 +29,7 @@ import sample_files
 from archive_roles import archive_roles
 from tuneledger import cli, schema
 from tuneledger.engine import open_engine
+from tuneledger.sources.entry_points import GROUP, added_to
 
 ENGINES = ("sqlite", "postgresql")
 
@@ -276,6 +278,26 @@ def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
         return Ended(code, *capsys.readouterr())
 
     return ended
+
+
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[[str, object], None]]:
+    """What installs a package of that name, whose module has this ``SOURCE``; for None it has no module."""
+
+    def install(name: str, source: object) -> None:
+        about = tmp_path / "site" / f"{name}-1.0.dist-info"
+        about.mkdir(parents=True)
+        (about / "METADATA").write_text(f"Name: {name}\nVersion: 1.0\n")
+        (about / "entry_points.txt").write_text(f"[{GROUP}]\n{name} = {name}_module:SOURCE\n")
+        if source is not None:
+            module = ModuleType(f"{name}_module")
+            vars(module)["SOURCE"] = source
+            monkeypatch.setitem(sys.modules, module.__name__, module)
+        monkeypatch.syspath_prepend(about.parent)
+        added_to.cache_clear()
+
+    yield install
+    added_to.cache_clear()
 
 
 def _migrate(url: str, *, distribute: bool = False) -> None:

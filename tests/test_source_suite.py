@@ -2,14 +2,11 @@
 
 import inspect
 import json
-import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -18,7 +15,7 @@ from source_records import SERIES, example_of
 from tuneledger import Archive
 from tuneledger.errors import InvalidPayload, TuneledgerError
 from tuneledger.models import Job, validated
-from tuneledger.sources import Document, Hints, Source, Stream, exported_as_is, items_of, known
+from tuneledger.sources import Document, Hints, Source, Stream, exported_as_is, items_of
 from tuneledger.testing import SourceConformance, SourceExample
 
 NAME = "theirs"
@@ -198,32 +195,13 @@ BROKEN: dict[str, list[Source]] = {
 SEEN_BY = (AssertionError, pytest.fail.Exception, TuneledgerError, TypeError, json.JSONDecodeError)
 
 
-@pytest.fixture
-def installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[[Source], None]]:
-    """What makes a source one of a package that is installed, for this test."""
-
-    def install(source: Source) -> None:
-        about = tmp_path / f"{NAME}-1.0.dist-info"
-        about.mkdir()
-        (about / "METADATA").write_text(f"Name: {NAME}\nVersion: 1.0\n")
-        (about / "entry_points.txt").write_text(f"[tuneledger.sources]\n{NAME} = {NAME}:SOURCE\n")
-        module = ModuleType(NAME)
-        vars(module)["SOURCE"] = source
-        monkeypatch.setitem(sys.modules, NAME, module)
-        monkeypatch.syspath_prepend(tmp_path)
-        known.cache_clear()
-
-    yield install
-    known.cache_clear()
-
-
 class TestRight(SourceConformance):
     """A source that keeps every promise passes, with the fixtures as they are."""
 
     @pytest.fixture
-    def example(self, installed: Callable[[Source], None]) -> SourceExample:
+    def example(self, installed: Callable[[str, object], None]) -> SourceExample:
         """Theirs."""
-        installed(RIGHT)
+        installed(NAME, RIGHT)
         return SourceExample(RIGHT, FILES)
 
 
@@ -237,10 +215,10 @@ def test_each_promise_is_broken_by_a_source() -> None:
     ("name", "source"), [(name, source) for name, sources in BROKEN.items() for source in sources]
 )
 def test_a_broken_promise_is_seen(
-    name: str, source: Source, installed: Callable[[Source], None], request: pytest.FixtureRequest
+    name: str, source: Source, installed: Callable[[str, object], None], request: pytest.FixtureRequest
 ) -> None:
     """The test of a promise fails for a source that does not keep it."""
-    installed(source if source.name == NAME else RIGHT)
+    installed(NAME, source if source.name == NAME else RIGHT)
     promise = getattr(SourceConformance(), f"test_{name}")
     wanted = set(inspect.signature(promise).parameters)
     with ExitStack() as opened:

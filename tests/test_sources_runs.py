@@ -1,5 +1,8 @@
+import json
 import math
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,9 +20,11 @@ from source_records import (
     together_job,
     trainer_state,
 )
+from tuneledger import cli
+from tuneledger.cli import exit_codes
 from tuneledger.errors import InvalidArgument, InvalidPayload, UnknownFormat
 from tuneledger.models import Job
-from tuneledger.sources import OURS, Document, Hints, exported, kept, known, named, recognised
+from tuneledger.sources import MAPPED, OURS, Document, Hints, exported, kept, known, named, recognised
 
 AZURE_JOB = "ftjob-0123456789abcdef0123456789abcdef"
 
@@ -78,7 +83,7 @@ def test_a_step_must_be_an_integer(step: object) -> None:
             ),
         )
     assert refused.value.position == "log_history[1]"
-    with pytest.raises(InvalidPayload, match="row 2, field 'current_steps'"):
+    with pytest.raises(InvalidPayload, match="line 2, field 'current_steps'"):
         read("huggingface", document("x.jsonl", '{"current_steps": 1, "total_steps": 2}\n[]\n'))
 
 
@@ -362,36 +367,60 @@ def test_lists_that_a_job_of_together_s_came_with_come_back() -> None:
 # -- sources of other packages ------------------------------------------------------------------
 
 
-class _Entry:
-    """An entry point, as importlib.metadata gives it."""
+THEIRS = replace(OURS[-1], name="theirs", recognises=lambda document: document.text == "theirs")
 
-    def __init__(self, name: str, value: object) -> None:
-        self.name = name
-        self.value = "package:SOURCE"
-        self._loaded = value
 
-    def load(self) -> object:
-        return self._loaded
+def test_an_entry_point_adds_a_source(installed: Callable[[str, object], None]) -> None:
+    """It is asked after ours, and is there by its name."""
+    installed("theirs", THEIRS)
+    assert known() == (*OURS, THEIRS)
+    assert named("theirs") is THEIRS
+    assert recognised(document("x", "theirs")) is THEIRS
 
 
 @pytest.mark.parametrize(
     ("value", "reason"),
-    [(object(), "is no tuneledger Source"), (OURS[0], "takes the name of another source")],
+    [
+        (object(), "is no tuneledger Source"),
+        (OURS[0], "takes the name of another source"),
+        (None, "cannot be loaded: ModuleNotFoundError: No module named 'broken_module'"),
+    ],
 )
-def test_an_entry_point_must_be_a_source_of_its_own(
-    value: object, reason: str, monkeypatch: pytest.MonkeyPatch
+def test_an_entry_point_that_gives_no_source_of_its_own_is_left_out(
+    value: object, reason: str, installed: Callable[[str, object], None], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What is none, or is called like another, is refused by its name."""
-    monkeypatch.setattr("importlib.metadata.entry_points", lambda **_: [_Entry("theirs", value)])
-    with pytest.raises(InvalidArgument, match=reason):
-        known.__wrapped__()
+    """It is told once, by its package, and keeps nobody from the others; who names it gets the reason."""
+    installed("broken", value)
+    installed("theirs", THEIRS)
+    assert recognised(document("x", '{"log_history": []}')).name == "huggingface"
+    assert named("csv") in MAPPED
+    assert not caplog.messages  # nothing that was needed is missing
+    assert known() == (*OURS, THEIRS)
+    assert recognised(document("x", "theirs")) is THEIRS
+    told = f"the entry point 'broken' (broken_module:SOURCE) of broken 1.0 {reason}"
+    assert caplog.messages == [f"{told}; it is left out"]
+    with pytest.raises(InvalidArgument) as refused:
+        named("broken")
+    assert str(refused.value).endswith(f", jsonl ({MAPPED[1].title}); {told}")
 
 
-def test_an_entry_point_adds_a_source(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is asked after ours, and is there by its name."""
-    theirs = replace(OURS[-1], name="theirs")
-    monkeypatch.setattr("importlib.metadata.entry_points", lambda **_: [_Entry("theirs", theirs)])
-    assert known.__wrapped__() == (*OURS, theirs)
+def test_a_package_that_is_broken_is_told_once_a_command(
+    installed: Callable[[str, object], None], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The files of others are archived, whatever lies beside them; by its name it is a typed error."""
+    installed("broken", None)
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    (folder / "trainer_state.json").write_text(json.dumps(trainer_state(log_rows(1))))
+    for name in ("a.txt", "b.txt"):
+        (folder / name).write_text("nobody's")
+    database = ("--db", str(tmp_path / "runs.db"))
+    assert cli.run(["archive", str(folder), *database, "--format", "huggingface"]) == exit_codes.OK
+    assert "cannot be loaded" not in capfd.readouterr().err
+    assert cli.run(["archive", str(folder), *database]) == exit_codes.OK
+    assert capfd.readouterr().err.count("cannot be loaded: ModuleNotFoundError") == 1
+    assert cli.run(["archive", str(folder), *database, "--format", "broken"]) == exit_codes.USAGE
+    assert "the entry point 'broken' (broken_module:SOURCE) of broken 1.0" in capfd.readouterr().err
 
 
 def test_values_that_a_later_row_replaced_come_back() -> None:

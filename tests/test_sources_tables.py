@@ -279,3 +279,15 @@ def test_json_lines_name_the_line_that_is_broken() -> None:
     assert len(job.checkpoints) == 2
     with pytest.raises(InvalidPayload, match="line 1"):
         list(source.read(document("x", '{"iteration": 2, "lo'), hints))
+
+
+def test_json_lines_are_told_by_the_first_that_is_not_blank() -> None:
+    """None where that is no JSON, or a megabyte of a longer one; the places count blank lines."""
+    given = document("x", '\ufeff\n \n{"a": 1}\n\n{"a": 2}\n')
+    assert given.first_json_line == {"a": 1}
+    assert given.placed_json_lines == [("line 3", {"a": 1}), ("line 5", {"a": 2})]
+    assert given.json_lines == [{"a": 1}, {"a": 2}]
+    whole = document("x", '{"a": 1}')
+    assert whole.first_json_line == {"a": 1}
+    for text in ("", "step,loss\n", '{"a":\n1}', f'{{"a": "{"x" * 2**20}"}}\n'):
+        assert document("x", text).first_json_line is None

@@ -7,7 +7,6 @@ group ``tuneledger.sources`` that names a `Source`; it is asked after ours.
 
 from __future__ import annotations
 
-from functools import cache
 from typing import TYPE_CHECKING
 
 from tuneledger import json_text
@@ -28,6 +27,7 @@ from tuneledger.sources import (
 from tuneledger.sources import value_rows as rows_of_values
 from tuneledger.sources.delimited import Table, header, table
 from tuneledger.sources.document import Document, Hints, items_of, refuse_many_values
+from tuneledger.sources.entry_points import added_to
 from tuneledger.sources.job_lines import job_line
 from tuneledger.sources.lists import jobs_of_list
 from tuneledger.sources.mapped import columns_from
@@ -96,36 +96,30 @@ MAPPED: tuple[Source, ...] = (mapped.CSV, mapped.JSON_LINES)
 """Those that read what the caller describes, and are asked only then."""
 
 
-@cache
 def known() -> tuple[Source, ...]:
     """Give the sources that tell their documents by themselves: ours, then those that other packages add.
 
-    Raises `InvalidArgument` for an entry point that is no `Source`, or has the name of another.
+    One that cannot be loaded is left out, and a warning logged once says why.
     """
-    from importlib.metadata import entry_points
+    return (*OURS, *_added()[0])
 
-    found = list(OURS)
-    for entry in sorted(entry_points(group="tuneledger.sources"), key=lambda entry: entry.name):
-        source = entry.load()
-        if not isinstance(source, Source):
-            raise InvalidArgument(f"the entry point {entry.name!r} ({entry.value}) is no tuneledger Source")
-        taken = {name for other in (*found, *MAPPED) for name in (other.name, *other.also)}
-        if not taken.isdisjoint((source.name, *source.also)):
-            raise InvalidArgument(
-                f"the entry point {entry.name!r} ({entry.value}) takes the name of another source"
-            )
-        found.append(source)
-    return tuple(found)
+
+def _added() -> tuple[tuple[Source, ...], tuple[InvalidArgument, ...]]:
+    """Give what other packages add; called as late as can be, so that nobody waits for what is not used."""
+    return added_to((*OURS, *MAPPED))
 
 
 def named(name: str) -> Source:
-    """Give the source of that name. Raises `InvalidArgument` naming those there are."""
-    sources = (*known(), *MAPPED)
-    for source in sources:
-        if name == source.name or name in source.also:
-            return source
-    listed = ", ".join(f"{source.name} ({source.title})" for source in sources)
-    raise InvalidArgument(f"no format {shortened(name)!r}; there are: {listed}")
+    """Give the source of that name.
+
+    Raises `InvalidArgument` naming those there are, and which of other packages' cannot be loaded.
+    """
+    found = _of_name(name, (*OURS, *MAPPED)) or _of_name(name, _added()[0])
+    if found is not None:
+        return found
+    listed = ", ".join(f"{source.name} ({source.title})" for source in (*known(), *MAPPED))
+    broken = "".join(f"; {error}" for error in _added()[1])
+    raise InvalidArgument(f"no format {shortened(name)!r}; there are: {listed}{broken}")
 
 
 def recognised(
@@ -135,20 +129,24 @@ def recognised(
 
     With ``columns`` in the hints it is a table that the caller describes; ``among`` asks these alone.
     """
-    asked = among or (MAPPED if hints is not None and hints.columns else known())
-    for source in asked:
-        if source.recognises(document):
-            return source
-    if document.looks_like_json:
-        try:
-            json_text.parse(document.first_line, source=document.name)  # JSON lines are no broken JSON
-        except InvalidPayload:
-            _refuse_flawed_json(document)
+    if not among and hints is not None and hints.columns:
+        among = MAPPED
+    source = _taker(document, among or OURS)
+    if source is None and not among:
+        source = _taker(document, _added()[0])
+    if source is not None:
+        return source
+    if document.looks_like_json and document.first_json_line is None:  # JSON lines are no broken JSON
+        _refuse_flawed_json(document)
     raise UnknownFormat(
         source=document.name,
         reason="not a format that is known here; --format says which it is meant to be "
-        f"({', '.join(source.name for source in asked)}), --map what the columns of a table are",
+        f"({', '.join(source.name for source in among or known())}), --map what the columns of a table are",
     )
+
+
+def _taker(document: Document, asked: Sequence[Source]) -> Source | None:
+    return next((source for source in asked if source.recognises(document)), None)
 
 
 def _refuse_flawed_json(document: Document) -> None:
@@ -197,4 +195,8 @@ def notes(provider: str, checkpoints: Iterable[CheckpointOut]) -> list[Note]:
 
 
 def _of_provider(provider: str) -> Source | None:
-    return next((source for source in known() if provider in (source.name, *source.also)), None)
+    return _of_name(provider, OURS) or _of_name(provider, _added()[0])
+
+
+def _of_name(name: str, sources: Sequence[Source]) -> Source | None:
+    return next((source for source in sources if name in (source.name, *source.also)), None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from codecs import BOM_UTF8
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -63,14 +64,31 @@ class Document:
         return line.decode("utf-8-sig", errors="ignore").rstrip("\r") if whole else ""
 
     @cached_property
+    def first_json_line(self) -> Any:
+        """The JSON value of its first line that is not blank; None where that is no JSON, or too long."""
+        opening = self.data[:_LONGEST_FIRST_LINE].removeprefix(BOM_UTF8).lstrip()
+        line, end, _ = opening.partition(b"\n")
+        if not (end or len(self.data) <= _LONGEST_FIRST_LINE):
+            return None
+        try:
+            return json_text.parse(line, source=self.name)
+        except InvalidPayload:
+            return None
+
+    @cached_property
     def looks_like_json(self) -> bool:
         """Whether it begins as a JSON object or list does, be it one, lines of them, or broken."""
         beginning = self.data[:_LONGEST_FIRST_LINE].decode("utf-8-sig", errors="ignore")
         return beginning.lstrip().startswith(("{", "["))
 
-    @cached_property
+    @property
     def json_lines(self) -> list[Any]:
-        """The JSON value of each line that is not blank.
+        """The values of `placed_json_lines`."""
+        return [value for _, value in self.placed_json_lines]
+
+    @cached_property
+    def placed_json_lines(self) -> list[tuple[str, Any]]:
+        """The JSON value of each line that is not blank, with its place: ``line 3``, blank ones counted.
 
         A last line that was cut while it was being written is left out: it has no end of line and is no
         JSON. Raises `InvalidPayload` with the line for any other.
@@ -79,20 +97,20 @@ class Document:
         *lines, last = self.text.split("\n")
         for number, line in enumerate(lines, 1):
             if line and not line.isspace():
-                values.append(self._line(number, line))
+                values.append(self._line(f"line {number}", line))
         if last and not last.isspace():
             try:
-                values.append(self._line(len(lines) + 1, last))
+                values.append(self._line(f"line {len(lines) + 1}", last))
             except InvalidPayload:
                 if not values:
                     raise
         return values
 
-    def _line(self, number: int, line: str) -> Any:
+    def _line(self, place: str, line: str) -> tuple[str, Any]:
         try:
-            return json_text.parse(line, source=self.name)
+            return place, json_text.parse(line, source=self.name)
         except InvalidPayload as error:
-            raise error.at(f"line {number}") from None
+            raise error.at(place) from None
 
 
 @dataclass(frozen=True, slots=True)

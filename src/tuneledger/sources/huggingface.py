@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tuneledger import json_text
 from tuneledger.errors import InvalidPayload
 from tuneledger.models import Job, validated
 from tuneledger.sources.document import Document, Hints
@@ -58,12 +57,7 @@ def _is_results(value: object) -> bool:
 
 
 def _is_log(document: Document) -> bool:
-    if not document.looks_like_json:
-        return False
-    try:
-        row = json_text.parse(document.first_line, source=document.name)
-    except InvalidPayload:
-        return False
+    row = document.first_json_line
     return isinstance(row, dict) and {"current_steps", "total_steps"} <= row.keys()
 
 
@@ -121,14 +115,11 @@ def _of_state(state: dict[str, Any], source: str) -> dict[str, Any]:
 def _of_log(document: Document) -> dict[str, Any]:
     steps: list[int] = []
     rows: list[dict[str, Any]] = []
-    for index, row in enumerate(document.json_lines):
+    for place, row in document.placed_json_lines:
         step = row.get("current_steps") if isinstance(row, dict) else None
         if type(step) is not int:
             raise InvalidPayload(
-                source=document.name,
-                position=f"row {index + 1}",
-                field="current_steps",
-                reason="must be an integer",
+                source=document.name, position=place, field="current_steps", reason="must be an integer"
             )
         steps.append(step)
         rows.append({name: value for name, value in row.items() if name != "current_steps"})

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from tuneledger.errors import InvalidArgument, InvalidPayload, shortened
 from tuneledger.models import Job, validated
 from tuneledger.sources.delimited import table
-from tuneledger.sources.document import Document, Hints
+from tuneledger.sources.document import Document, Hints, items_of
 from tuneledger.sources.source import Source, exported_as_is, local_job_id
 from tuneledger.sources.steps import checkpoints_of_rows, whole_step
 from tuneledger.sources.times import unix_seconds
@@ -121,16 +121,16 @@ def _mapped_columns(columns: Mapping[str, str]) -> list[str]:
 def _json_rows(document: Document, columns: Mapping[str, str]) -> Iterator[_Row]:
     value = document.json_or_none
     if "rows" in columns:
-        place = columns["rows"]
-        found = _Row("", dict(document.json)).take(place) if isinstance(document.json, dict) else _ABSENT
+        name = columns["rows"]
+        found = _Row("", dict(document.json)).take(name) if isinstance(document.json, dict) else _ABSENT
         if not isinstance(found, list):
-            raise InvalidPayload(source=document.name, field=place, reason="is not there, or no list of rows")
+            raise InvalidPayload(source=document.name, field=name, reason="is not there, or no list of rows")
+        placed = [(f"{name}[{index}]", row) for index, row in enumerate(found)]
     elif isinstance(value, list):
-        place, found = "", value
+        placed = items_of(value)
     else:
-        place, found = "row ", document.json_lines
-    for index, row in enumerate(found):
-        position = f"row {index + 1}" if place == "row " else f"{place}[{index}]"
+        placed = document.placed_json_lines
+    for position, row in placed:
         if not isinstance(row, dict):
             raise InvalidPayload(source=document.name, position=position, reason="a row must be an object")
         yield _Row(position, dict(row))
