@@ -286,7 +286,7 @@ def installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Calla
 
     def install(name: str, source: object) -> None:
         about = tmp_path / "site" / f"{name}-1.0.dist-info"
-        about.mkdir(parents=True)
+        about.mkdir(parents=True, exist_ok=True)
         (about / "METADATA").write_text(f"Name: {name}\nVersion: 1.0\n")
         (about / "entry_points.txt").write_text(f"[{GROUP}]\n{name} = {name}_module:SOURCE\n")
         if source is not None:

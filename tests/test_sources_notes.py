@@ -65,7 +65,7 @@ def test_one_is_told_as_one() -> None:
     assert one_of_several.text == "1 of 7 values of valid_loss is 0.0 for not evaluated"
     rows = [*log_rows(3), {"step": 2, "loss": 9.0}]
     (job,) = named("huggingface").read(document("x", trainer_state(rows)), Hints())
-    assert notes(job.provider, job.checkpoints)[0].text.startswith("step 2 was reported more than once with")
+    assert notes(job.provider, job.checkpoints)[0].text.startswith("several rows of step 2 tell different")
 
 
 def test_a_run_that_went_back_is_noted() -> None:
@@ -75,6 +75,15 @@ def test_a_run_that_went_back_is_noted() -> None:
     went_back, timeless = notes(job.provider, job.checkpoints)
     assert (went_back.kind, went_back.first_step) == ("went_back", 2)
     assert timeless.kind == "no_time"
+
+
+def test_rows_of_one_step_that_disagree_are_not_called_a_run_that_went_back() -> None:
+    """The losses and the evaluation of a step each tell the time that they took: no run was resumed."""
+    rows = [{"loss": 0.5, "elapsed": 1, "step": 10}, {"eval_loss": 0.6, "elapsed": 2, "step": 10}]
+    (job,) = named("huggingface").read(document("x", trainer_state(rows)), Hints())
+    told, _ = notes(job.provider, job.checkpoints)
+    assert told.text.startswith("several rows of step 10 tell different values: ")
+    assert "or each row has a time or a rate of its own" in told.text
 
 
 def test_a_best_step_that_is_gone_is_noted() -> None:

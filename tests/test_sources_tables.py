@@ -281,6 +281,18 @@ def test_json_lines_name_the_line_that_is_broken() -> None:
         list(source.read(document("x", '{"iteration": 2, "lo'), hints))
 
 
+def test_a_fraction_of_a_second_is_kept() -> None:
+    """A checkpoint's time has whole seconds: where the table's has more, it stays a metric."""
+    for name, text in (
+        ("csv", "iteration,seconds,loss\n1,1700000001.5,0.5\n2,1700000002,0.25\n"),
+        ("jsonl", '{"iteration": 1, "seconds": 1700000001.5, "loss": 0.5}\n'),
+    ):
+        (job,) = named(name).read(document("x", text), hints_for(name, "run"))
+        assert job.checkpoints[0].created_at == 1_700_000_001
+        assert values(job)[0] == {"seconds": 1_700_000_001.5, "train_loss": 0.5}
+        assert all("seconds" not in metrics for metrics in values(job)[1:])
+
+
 def test_json_lines_are_told_by_the_first_that_is_not_blank() -> None:
     """None where that is no JSON, or a megabyte of a longer one; the places count blank lines."""
     given = document("x", '\ufeff\n \n{"a": 1}\n\n{"a": 2}\n')

@@ -66,7 +66,8 @@ def _job(line: bytes, position: str, source: str, hints: Hints) -> Job:
         fields: Any = json_text.parse(line, source=source)
     except InvalidPayload as error:
         raise error.at(position) from None
-    if not isinstance(fields, dict) or fields.pop("tuneledger", None) != _VERSION:
+    version = fields.pop("tuneledger", None) if isinstance(fields, dict) else None
+    if version is True or version != _VERSION:  # to Python true is 1
         raise InvalidPayload(
             source=source,
             position=position,

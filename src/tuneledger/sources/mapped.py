@@ -102,8 +102,8 @@ def _csv_rows(document: Document, columns: Mapping[str, str]) -> Iterator[_Row]:
                 position="line 1",
                 reason=f"there is no column {column!r}; there are: {', '.join(cells.columns)}",
             )
-    # The step, the time and the job's name are read as what they are, all others as numbers where they are.
-    plain = {columns[key] for key in ("created_at", "job_id") if key in columns} | {columns["step"]}
+    # The step and the job's name are read as what they are, all others as numbers where they are.
+    plain = {columns[key] for key in ("job_id", "step") if key in columns}
     steps = cells.steps(columns["step"])
     rows = cells.rows([name for name in cells.columns if name not in plain])
     for index, (row, step) in enumerate(zip(rows, steps, strict=True)):
@@ -214,16 +214,19 @@ def _job_id(row: _Row, document: Document, hints: Hints) -> str:
 
 
 def _time(row: _Row, columns: Mapping[str, str], source: str) -> int:
-    """Give the time of a row in UNIX seconds, 0 where it has none."""
+    """Give the time of a row in UNIX seconds, 0 where it has none; a fraction of them stays in the row."""
     value: Any = row.take(columns["created_at"]) if "created_at" in columns else _ABSENT
     if value is _ABSENT:
         return 0
     try:
-        return unix_seconds(value) or 0
+        seconds = unix_seconds(value) or 0
     except ValueError as error:
         raise InvalidPayload(
             source=source, position=row.place, field=columns["created_at"], reason=str(error)
         ) from None
+    if isinstance(value, float) and value != seconds:
+        row.members[columns["created_at"]] = value
+    return seconds
 
 
 def _without_map(document: Document, hints: Hints) -> None:

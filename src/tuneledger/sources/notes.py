@@ -119,11 +119,12 @@ def _of_steps(distances: Counter[int], widest: dict[int, int]) -> Iterable[Note]
 
 def _of_repeats(repeated: list[int]) -> Iterable[Note]:
     if repeated:
-        several = f"{len(repeated)} steps, from step {repeated[0]} on, were"
+        several = len(repeated) > 1
+        where = f"{len(repeated)} steps, from step {repeated[0]} on," if several else f"step {repeated[0]}"
         yield Note(
             "went_back",
-            f"{several if len(repeated) > 1 else f'step {repeated[0]} was'} reported more than once with "
-            f"different values: the run went back or was resumed; the earlier values are kept beside them",
+            f"several rows of {where} tell different values: the run went back or was resumed, "
+            "or each row has a time or a rate of its own; the earlier values are kept beside the last",
             first_step=repeated[0],
         )
 

@@ -22,7 +22,7 @@ import pytest
 pytest.register_assert_rewrite(
     *(
         f"{__name__}.{part}"
-        for part in ("archiving", "finding", "keeping", "recognising", "saving", "sharing")
+        for part in ("archiving", "example", "finding", "keeping", "recognising", "saving", "sharing")
     )
 )
 

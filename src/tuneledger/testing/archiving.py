@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from functools import partial
-from itertools import permutations
+from itertools import combinations, permutations
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -13,13 +13,17 @@ import pytest
 from tuneledger.archive import Archive
 from tuneledger.errors import InvalidPayload
 from tuneledger.sources import Document, Hints, Stream, exported, jobs_of_list, recognised
-from tuneledger.testing.example import (
+from tuneledger.testing.example import OfSource, jobs_or_refusal, named_place, shown, told
+from tuneledger.testing.variants import (
+    EMPTY,
     EXACT,
     KEPT,
-    OfSource,
+    beginnings,
+    empty_fields,
+    empty_values,
     exact_numbers,
-    jobs_or_refusal,
-    shown,
+    is_text,
+    other_kinds,
     with_unknown_fields,
 )
 
@@ -42,8 +46,12 @@ class ReadingConformance(OfSource):
 
     def test_all_files_of_a_run_are_of_one_job(self, example: SourceExample) -> None:
         """Whichever of them is read, it is the same job of the same provider."""
+        assert example.documents, "there are no records to read"
         jobs = [job for document in example.documents for job in example.jobs(document)]
+        for document in example.documents:
+            assert example.jobs(document), f"{document.name}: nothing was read"
         assert len({(job.job_id, job.provider) for job in jobs}) == 1
+        assert any(job.checkpoints for job in jobs), "no step was read from any of the documents"
 
     def test_it_depends_on_the_bytes_and_the_id_alone(
         self, example: SourceExample, monkeypatch: pytest.MonkeyPatch
@@ -57,19 +65,55 @@ class ReadingConformance(OfSource):
 
     def test_a_number_keeps_all_of_its_digits(self, example: SourceExample) -> None:
         """Nothing is rounded on the way in and out; a fraction in a wrong place is refused by that place."""
+        texts = [document for document in example.documents if is_text(document)]
+        exact = [changed for document in texts for changed in exact_numbers(document)]
+        assert exact or not texts, "no document has a decimal fraction, by which this could be seen"
+        for changed in exact:
+            read = jobs_or_refusal(example, changed)
+            if isinstance(read, InvalidPayload):
+                assert named_place(read, changed), f"{read}\n{changed.text}"
+            else:
+                assert EXACT in shown(example, read), changed.text
+
+    def test_no_number_is_guessed(self, example: SourceExample) -> None:
+        """A fraction, a text or true in the place of a whole number is kept as it came, or refused.
+
+        A step is none of them: 30.5, "30" and true are neither 30 nor 1.
+        """
         for document in example.documents:
-            for changed in exact_numbers(document):
-                read = jobs_or_refusal(example, changed)
-                if isinstance(read, InvalidPayload):
-                    assert read.position or read.field, f"{read}\n{changed.text}"
-                else:
-                    assert EXACT in shown(example, read), changed.text
+            before = example.jobs(document)
+            for changes in other_kinds(document):
+                others = jobs_or_refusal(example, changes.other)
+                steps = _steps(before) if isinstance(others, InvalidPayload) else _steps(others)
+                for kind, changed in changes.kinds.items():
+                    if not told(example, changed):
+                        continue
+                    read = jobs_or_refusal(example, changed)
+                    if isinstance(read, InvalidPayload):
+                        assert named_place(read, changed), f"{read}\n{changed.text}"
+                    else:
+                        where = f"{kind} in place of {changes.number}\n{changed.text}"
+                        kept = shown(example, read).count(kind) > shown(example, before).count(kind)
+                        assert kept, f"lost is {where}"
+                        assert _steps(read) <= steps & _steps(before), f"taken for a step is {where}"
 
     def test_fields_that_nobody_knows_are_kept(self, example: SourceExample) -> None:
         """What a provider adds to its JSON tomorrow is in the job, wherever it stands."""
         for document in example.documents:
             for changed in with_unknown_fields(document):
                 assert KEPT in shown(example, example.jobs(changed)), changed.text
+
+    def test_what_looks_like_nothing_is_kept(self, example: SourceExample) -> None:
+        """0, false, null, NaN and "" are told from each other and from what is absent, or refused.
+
+        In a field that nobody knows each of them is kept; NaN alone may be refused, as no JSON.
+        """
+        for document in example.documents:
+            for fields in empty_fields(document):
+                refused = _told_apart(example, document, fields)
+                assert refused <= {"NaN"}, f"refused: {', '.join(refused)}\n{fields['0'].text}"
+            for without, values in empty_values(document):
+                _told_apart(example, without, values)
 
     def test_a_list_of_many_is_read_job_by_job(self, example: SourceExample) -> None:
         """A source with ``is_job`` gives the first job of a long list before the list is read whole."""
@@ -91,6 +135,29 @@ class ReadingConformance(OfSource):
             given = Stream("whole", "/whole", partial(iter, [document.data]), *_BOUNDS)
             streamed = example.source.stream(given, example.hints)
             assert streamed is None or list(streamed) == example.jobs(document)
+
+
+def _steps(jobs: list[Job]) -> set[int]:
+    return {checkpoint.step_number for job in jobs for checkpoint in job.checkpoints}
+
+
+def _told_apart(example: SourceExample, without: Document | None, values: dict[str, Document]) -> set[str]:
+    """Prove that no two of these values are read alike, nor one like none; give those that are refused."""
+    refused: set[str] = set()
+    meanings: dict[str, str] = {}
+    if without is not None:
+        nothing = jobs_or_refusal(example, without)
+        if not isinstance(nothing, InvalidPayload):
+            meanings[shown(example, nothing)] = "what is absent"
+    for value, changed in values.items():
+        read = jobs_or_refusal(example, changed)
+        if isinstance(read, InvalidPayload):
+            assert named_place(read, changed), f"{read}\n{changed.text}"
+            refused.add(value)
+        else:
+            same = meanings.setdefault(shown(example, read), EMPTY[value])
+            assert same == EMPTY[value], f"{value} is read like {same}\n{changed.text}"
+    return refused
 
 
 class _LongList:
@@ -139,13 +206,20 @@ class ArchivingConformance(OfSource):
                 assert not archive.save(job).wrote, document.name
 
     def test_the_order_of_files_does_not_matter(self, example: SourceExample, archive: Archive) -> None:
-        """Whatever order the files of a growing run arrive in, the archive ends the same."""
-        ends = []
-        for order in permutations(example.documents):
-            ends.append(_stored(archive, example, order))
-            with archive.write() as repository:
-                repository.delete_job(ends[-1].job_id)
-        assert all(end == ends[0] for end in ends)
+        """Whatever order the files of a growing run arrive in, all or any two, the archive ends the same.
+
+        Of JSON lines each beginning is such a file, too.
+        """
+        shorter = (beginning for document in example.documents for beginning in beginnings(document))
+        pairs = combinations((*example.documents, *shorter), 2)
+        for documents in (example.documents, *pairs):
+            ends = []
+            for order in permutations(documents):
+                ends.append(_stored(archive, example, order))
+                with archive.write() as repository:
+                    repository.delete_job(ends[-1].job_id)
+            names = ", ".join(document.name for document in documents)
+            assert all(end == ends[0] for end in ends), f"it matters which of these comes first: {names}"
 
 
 def _stored(archive: Archive, example: SourceExample, documents: tuple[Document, ...] | None = None) -> Job:

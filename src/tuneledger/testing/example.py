@@ -3,39 +3,29 @@
 from __future__ import annotations
 
 import json
-import re
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass, field
+from importlib import resources
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tuneledger.errors import InvalidPayload
-from tuneledger.sources import Document, Hints, recognised
+from tuneledger.models import Job
+from tuneledger.sources import Document, Hints, known, named, recognised
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tuneledger.models import Job
     from tuneledger.sources import Source
 
 __all__ = [
-    "EXACT",
-    "KEPT",
     "OfSource",
     "SourceExample",
-    "exact_numbers",
+    "impostors_of",
     "jobs_or_refusal",
+    "named_place",
     "shown",
-    "spoiled_numbers",
+    "takers",
     "told",
-    "with_unknown_fields",
 ]
-
-EXACT: Final = "0.30000000000000004"
-KEPT: Final = "kept as it came"
-
-_NUMBER = re.compile(r"(?<![\w.:+-])-?\d+(\.\d+)?(?![\w.:+-])")
-_END_OF_OBJECT = re.compile(r"(?<=[^{\s])(?=\s*\})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +37,8 @@ class SourceExample:
     """The files of one run as they grew, the last word on each value in the one that reaches furthest."""
     hints: Hints = field(default_factory=Hints)
     """What a caller must say of them: a ``job_id`` where not all of them name their job."""
+    impostors: tuple[Document, ...] = ()
+    """Documents that resemble them and are none of this source, beside what every source must refuse."""
 
     def jobs(self, document: Document) -> list[Job]:
         """Give the jobs of a document."""
@@ -62,8 +54,36 @@ class OfSource:
         raise NotImplementedError("override the fixture `example`")
 
 
+def impostors_of(example: SourceExample) -> list[Document]:
+    """Give documents of the other sources that are known, and the example's own."""
+    job = Job.model_validate(
+        {
+            "job_id": "another",
+            "provider": "another",
+            "checkpoints": [{"metrics": {"loss": 0.5}, "step_number": 1, "created_at": 0}],
+        }
+    )
+    bundled = resources.files("tuneledger.examples").joinpath("completion-job.json").read_bytes()
+    others = [bundled, *(json.dumps(source.export(job)).encode() for source in known())]
+    documents = [Document("another", data, "/another") for data in others]
+    name = example.source.name
+    return [*(one for one in documents if set(takers(one)) - {name}), *example.impostors]
+
+
+def takers(document: Document) -> list[str]:
+    """Name the sources that take a document for theirs by itself."""
+    return [source.name for source in known() if source.recognises(document)]
+
+
+def named_place(refused: InvalidPayload, document: Document) -> str:
+    """Give the place or the field that a refusal names; nothing where it lacks the document or a reason."""
+    whole = refused.source == document.name and refused.reason
+    return refused.position or refused.field if whole else ""
+
+
 def told(example: SourceExample, document: Document) -> bool:
-    """Tell whether a document is taken for one of the example's source."""
+    """Tell whether a document is taken for one of the example's source, which must be installed."""
+    assert named(example.source.name) is example.source, "another source has this name"
     return example.source.recognises(document) and recognised(document, example.hints) is example.source
 
 
@@ -80,42 +100,3 @@ def jobs_or_refusal(
 def shown(example: SourceExample, jobs: list[Job]) -> str:
     """Give jobs as the source exports them, in one text to look for something in."""
     return json.dumps([example.source.export(job) for job in jobs])
-
-
-def exact_numbers(document: Document) -> Iterator[Document]:
-    """Give it with each of its decimal fractions, in turn, a double that needs all of its digits."""
-    for found in _numbers(document):
-        if found[1]:
-            yield _changed(document, found, EXACT)
-
-
-def spoiled_numbers(document: Document) -> Iterator[Document]:
-    """Give it with each of its numbers, in turn, a text in quotes."""
-    for found in _numbers(document):
-        yield _changed(document, found, '"spoiled"')
-
-
-def with_unknown_fields(document: Document) -> Iterator[Document]:
-    """Give it with one field more in each object of its JSON in turn; not around a page's list of jobs."""
-    ends = list(_END_OF_OBJECT.finditer(_text(document)))
-    if isinstance(document.json_or_none, dict) and isinstance(document.json.get("data"), list):
-        del ends[-1]
-    for found in ends:
-        yield _changed(document, found, f', "a_new_field": "{KEPT}"')
-
-
-def _numbers(document: Document) -> Iterator[re.Match[str]]:
-    return _NUMBER.finditer(_text(document))
-
-
-def _text(document: Document) -> str:
-    """Give its text; none of one that is bytes, where nothing can be changed without its checksums."""
-    try:
-        return document.data.decode()
-    except UnicodeDecodeError:
-        return ""
-
-
-def _changed(document: Document, found: re.Match[str], to: str) -> Document:
-    text = _text(document)
-    return replace(document, data=(text[: found.start()] + to + text[found.end() :]).encode())

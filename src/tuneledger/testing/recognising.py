@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import suppress
 from dataclasses import replace
-from importlib import resources
 from typing import TYPE_CHECKING, Final
 
 import pytest
 
 from tuneledger.errors import InvalidPayload, TuneledgerError
-from tuneledger.models import Job
-from tuneledger.sources import Document, Hints, known, named
-from tuneledger.testing.example import OfSource, jobs_or_refusal, shown, spoiled_numbers, told
+from tuneledger.sources import Document, Hints, named
+from tuneledger.testing.example import (
+    OfSource,
+    impostors_of,
+    jobs_or_refusal,
+    named_place,
+    shown,
+    takers,
+    told,
+)
+from tuneledger.testing.variants import spoiled_numbers, with_broken_lines
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,18 +44,8 @@ class RecognisingConformance(OfSource):
 
     @pytest.fixture
     def impostors(self, example: SourceExample) -> Sequence[Document]:
-        """Give documents of other formats. Override it to add those that resemble yours."""
-        job = Job.model_validate(
-            {
-                "job_id": "another",
-                "provider": "another",
-                "checkpoints": [{"metrics": {"loss": 0.5}, "step_number": 1, "created_at": 0}],
-            }
-        )
-        bundled = resources.files("tuneledger.examples").joinpath("completion-job.json").read_bytes()
-        others = [bundled, *(json.dumps(source.export(job)).encode() for source in known())]
-        documents = [Document("another", data, "/another") for data in others]
-        return [document for document in documents if not example.source.recognises(document)]
+        """Give documents of other formats: those of the sources that are known, and the example's own."""
+        return impostors_of(example)
 
     def test_it_is_known_by_its_name(self, example: SourceExample) -> None:
         """``--format`` finds it: its package is installed, and the entry point leads to it."""
@@ -59,15 +55,17 @@ class RecognisingConformance(OfSource):
         """By the content alone, so that a file may have any name."""
         for document in example.documents:
             renamed = Document("x", document.data, "/x")
+            assert example.source.recognises(renamed), f"{document.name} is not recognised by its content"
+            others = ", ".join(sorted({*takers(renamed)} - {example.source.name}))
+            assert not others, f"{document.name} is also recognised by: {others}"
             assert told(example, renamed), document.name
-            assert set(_takers(renamed)) <= {example.source.name}, document.name
 
     def test_it_takes_nothing_else_for_its_own(
         self, example: SourceExample, impostors: Sequence[Document]
     ) -> None:
         """To recognise never raises; what is read all the same is refused with the reason."""
         for document in impostors:
-            assert example.source.name not in _takers(document), document.data[:200]
+            assert example.source.name not in takers(document), document.data[:200]
             with pytest.raises(InvalidPayload) as refused:
                 list(example.source.read(document, Hints()))
             assert refused.value.source == document.name
@@ -77,7 +75,7 @@ class RecognisingConformance(OfSource):
         """Of nothing, bytes, empty lists and endless brackets it makes no job, and no error but ours."""
         for data in _NO_RECORDS:
             document = Document("nobody's", data, "/nobody's")
-            assert example.source.name not in _takers(document), data[:200]
+            assert example.source.name not in takers(document), data[:200]
             with suppress(InvalidPayload):
                 assert list(example.source.read(document, Hints())) == [], data[:200]
 
@@ -101,17 +99,25 @@ class RecognisingConformance(OfSource):
 
     def test_what_is_wrong_is_named(self, example: SourceExample) -> None:
         """Text in the place of a number is kept, or refused with the document and the place or the field."""
+        spoilt = [spoiled for document in example.documents for spoiled in spoiled_numbers(document)]
+        taken = [spoiled for spoiled in spoilt if told(example, spoiled)]
+        assert taken or not spoilt, (
+            "no document is still recognised with a text in place of one of its numbers"
+        )
+        for spoiled in taken:
+            read = jobs_or_refusal(example, spoiled)
+            if isinstance(read, InvalidPayload):
+                assert named_place(read, spoiled), f"{read}\n{spoiled.text}"
+            else:
+                assert "spoiled" in shown(example, read), spoiled.text
+
+    def test_a_broken_line_is_named(self, example: SourceExample) -> None:
+        """Between two JSON lines one that is no JSON, or no object, is refused by its place, not skipped."""
         for document in example.documents:
-            for spoiled in spoiled_numbers(document):
-                if not told(example, spoiled):
-                    continue
-                read = jobs_or_refusal(example, spoiled)
-                if isinstance(read, InvalidPayload):
-                    assert read.source == document.name, spoiled.text
-                    assert read.reason, spoiled.text
-                    assert read.position or read.field, f"{read}\n{spoiled.text}"
-                else:
-                    assert "spoiled" in shown(example, read), spoiled.text
+            for broken in with_broken_lines(document):
+                read = jobs_or_refusal(example, broken)
+                assert isinstance(read, InvalidPayload), f"a line was skipped:\n{broken.text}"
+                assert named_place(read, broken), f"{read}\n{broken.text}"
 
     def test_another_job_id_is_taken_or_refused(self, example: SourceExample) -> None:
         """``--job-id`` is never overheard: a record that names another job is refused."""
@@ -134,8 +140,3 @@ class RecognisingConformance(OfSource):
             else:
                 ids = {job.job_id for job in example.jobs(document)}
                 assert {job.job_id for job in read} == ids, document.name
-
-
-def _takers(document: Document) -> list[str]:
-    """Name the sources that take a document for theirs by itself."""
-    return [source.name for source in known() if source.recognises(document)]
