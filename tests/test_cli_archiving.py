@@ -13,7 +13,7 @@ from typing import Any, get_args
 import pytest
 
 from sample_files import sample_files, sample_id
-from source_records import mistral_job
+from source_records import mistral_job, trainer_state
 from tuneledger import OnConflict
 from tuneledger.cli import exit_codes
 from tuneledger.cli.options import ConflictMode
@@ -29,6 +29,33 @@ Run = Callable[..., Any]
 def changed(path: Path, **fields: object) -> bytes:
     """A record with some fields of another value."""
     return json.dumps(json.loads(path.read_text()) | fields).encode()
+
+
+# -- what is said -------------------------------------------------------------------------------
+
+
+def test_what_an_older_input_tells_otherwise_is_not_called_kept_of_it(
+    sqlite_url: str, command: Run, tmp_path: Path
+) -> None:
+    """What stays is what is stored; values of steps that differ may be another run's, which is hinted at."""
+
+    def archived(steps: int, loss: float, *options: str) -> Any:
+        rows = [{"step": step, "loss": loss / step} for step in range(1, steps + 1)]
+        path = tmp_path / "trainer_state.json"
+        path.write_text(json.dumps(trainer_state(rows)))
+        return command("archive", path, "--db", sqlite_url, *options)
+
+    hint = "if that is another run, --job-id gives it an id of its own"
+    assert hint not in archived(4, 1.0).err
+    other = archived(3, 2.0)
+    assert other.out.endswith("unchanged, 4 stored values kept where this input is older\n")
+    assert hint in other.err
+    beginning = archived(3, 1.0)  # of the same run
+    assert beginning.out.endswith("unchanged, 1 stored value kept where this input is older\n")
+    assert hint not in beginning.err
+    kept = archived(5, 2.0, "--on-conflict", "keep")
+    assert "stored values kept where this input differs" in kept.out
+    assert hint not in kept.err
 
 
 # -- what is taken ------------------------------------------------------------------------------

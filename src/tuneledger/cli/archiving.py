@@ -127,7 +127,7 @@ def archive(
         else:
             for outcome in outcomes():
                 if not outcome.skipped:
-                    print_outcome(outcome)
+                    print_outcome(outcome, on_conflict)
     _end(counts)
 
 
@@ -182,7 +182,7 @@ def _progress() -> Iterator[Callable[[str], None]]:
         yield lambda name: progress.update(task, advance=1, description=Text(name).plain)
 
 
-def print_outcome(outcome: Outcome) -> None:
+def print_outcome(outcome: Outcome, on_conflict: ConflictMode = "merge") -> None:
     from tuneledger.cli.presenting import counted, print_line, printable
     from tuneledger.errors import Conflict, DatabaseError
 
@@ -190,7 +190,9 @@ def print_outcome(outcome: Outcome) -> None:
         print_line(f"{printable(outcome.name)}: parquet: {told(outcome.copied)}")
     elif outcome.reports or outcome.error is None:
         summary = (
-            _summary(outcome.reports) if outcome.joined_to is None else f"with {printable(outcome.joined_to)}"
+            _summary(outcome.reports, on_conflict)
+            if outcome.joined_to is None
+            else f"with {printable(outcome.joined_to)}"
         )
         print_line(f"{printable(outcome.name)}: {outcome.format}: {summary}")
     changes = [(report.job_id, change) for report in outcome.reports for change in report.changed]
@@ -209,13 +211,20 @@ def print_outcome(outcome: Outcome) -> None:
     if len(changes) > _CHANGES_SHOWN:
         more = counted(len(changes) - _CHANGES_SHOWN, "more changed value")
         print_line(f"  and {more}; --json gives them all")
+    if on_conflict != "keep" and any(map(_tells_another_curve, outcome.reports)):
+        log.info("if that is another run, --job-id gives it an id of its own")
     if isinstance(outcome.error, (Conflict, DatabaseError)):  # which know of no input
         log.error("%s: %s", printable(outcome.name), outcome.error)
     elif outcome.error is not None:
         log.error("%s", outcome.error)
 
 
-def _summary(reports: list[SaveReport]) -> str:
+def _tells_another_curve(report: SaveReport) -> bool:
+    """Tell whether an older input had nothing new to say, but other values of steps that are stored."""
+    return not report.wrote and any(change.step_number is not None for change in report.kept)
+
+
+def _summary(reports: list[SaveReport], on_conflict: ConflictMode) -> str:
     """Say what became of the jobs of one input."""
     from tuneledger.cli.presenting import counted, printable
 
@@ -231,10 +240,11 @@ def _summary(reports: list[SaveReport]) -> str:
     else:
         counts = ((created, "new"), (len(reports) - created - same, "updated"), (same, "unchanged"))
         told = [counted(len(reports), "job"), *(f"{count} {what}" for count, what in counts if count)]
+    why_kept = "differs" if on_conflict == "keep" else "is older"
     done = (
         (sum(report.added for report in reports), "checkpoint", "added"),
         (sum(len(report.changed) for report in reports), "value", "changed"),
-        (sum(len(report.kept) for report in reports), "value", "kept"),
+        (sum(len(report.kept) for report in reports), "stored value", f"kept where this input {why_kept}"),
         (sum(report.removed for report in reports), "checkpoint", "removed"),
         (sum(report.events_added for report in reports), "event", "added"),
         (sum(report.events_removed for report in reports), "event", "removed"),
