@@ -4,6 +4,7 @@ import io
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -107,7 +108,7 @@ class Reader:
             if value != "...":
                 self.environment[name] = shlex.split(value)[0]
             return ""
-        if command == "pip install .":
+        if command == "pip install -e .":
             self._install()
             return ""
         if command.startswith("pip install "):
@@ -123,9 +124,12 @@ class Reader:
         return self._ended(["/bin/bash", "-c", command], f"$ {command}")
 
     def _install(self) -> None:
-        """Install the package that the folder holds, beside what is installed."""
-        options = ["--quiet", "--no-deps", "--no-index", "--no-build-isolation", "--target", "site", "."]
-        self._ended([sys.executable, "-m", "pip", "install", *options], "pip install .")
+        """Install the package that the folder holds, as a copy beside what is installed."""
+        options = ["--quiet", "--no-deps", "--no-index", "--no-build-isolation", "--target", "site"]
+        shutil.rmtree(
+            self.folder / "site", ignore_errors=True
+        )  # pip would leave what it was before beside it
+        self._ended([sys.executable, "-m", "pip", "install", *options, "."], "pip install -e .")
         self.environment["PYTHONPATH"] = str(self.folder / "site")
         self._installed = True
 

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -176,6 +177,13 @@ def test_pages_that_need_files_alone(name: str, records: Path) -> None:
 def test_page_of_a_provider(tmp_path: Path) -> None:
     """The example is a package that installs, passes the suite, and is known to every command."""
     followed("how-to/provider.md", tmp_path)
+
+
+def test_what_a_source_of_ours_imports() -> None:
+    """The modules that CONTRIBUTING.md names have the parts that it names, when nothing else is imported."""
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    (indented,) = re.findall(r"^   ```python\n(.*?)^   ```$", text, re.MULTILINE | re.DOTALL)
+    subprocess.run([sys.executable, "-c", textwrap.dedent(indented)], check=True)
 
 
 JOBS = "/fine_tuning/jobs"

@@ -62,7 +62,7 @@ def validated(
     """Make a ``model`` of ``payload`` (see `plain`), or raise `InvalidPayload` saying what and where.
 
     ``position`` says where in ``source`` the payload stands, when it is one of several; ``names`` what the
-    source calls fields of the model, for the message.
+    source calls fields of the model (``{"job_id": "run"}``), for the message.
     """
     value = plain(payload, source=source)
     try:

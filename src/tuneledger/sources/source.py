@@ -44,23 +44,29 @@ class Source:
     recognises: Callable[[Document], bool]
     """Tells by the content whether a document is of this source; never raises."""
     read: Callable[[Document, Hints], Iterator[Job]]
-    """Gives the jobs of a document; raises `InvalidPayload` where it cannot."""
+    """Gives the jobs of a document; raises `InvalidPayload` where it cannot, also for what is not recognised:
+    ``--format`` gives it whatever people say."""
     export: Callable[[Job], object]
-    """Gives a job as JSON values in the source's own shape, equal to what was read."""
+    """Gives a job as one JSON value in the source's own shape, from which the same job is read. For a shape
+    that is no JSON value (CSV, JSON lines) that is `exported_as_is`."""
     joined: Callable[[Sequence[Document], Hints], Iterator[tuple[Job, list[Document]]]] | None = None
     """Where one run may lie in several files of a folder: gives the jobs of all of them, each with the
-    documents it was read from. None where every file stands for itself."""
+    documents it was read from. Called with all documents of this source in one folder, in place of ``read``;
+    where it raises `InvalidPayload`, once more without the document that this names. None where every file
+    stands for itself."""
     is_job: Callable[[object], bool] | None = None
     """Where a JSON list may hold many jobs: tells whether an item of it is a job by itself. Such a list, bare
     or as the member ``data`` of an object, is read item by item, and may hold other sources' jobs too; then
     ``read`` takes a list of one."""
     stream: Callable[[Stream, Hints], Iterator[Job] | None] | None = None
     """Where an input of another shape may hold many jobs: gives them as they come, without reading the whole;
-    None for an input that can only be read whole."""
+    gives None for an input that can only be read whole. Asked for files of more than 4 MiB."""
     kept: Callable[[CheckpointOut], bool] = lambda _: True
-    """Tells whether the provider had kept a checkpoint itself, or only its metrics are known."""
+    """Tells whether the provider had kept a checkpoint itself, or only its metrics are known: ``best`` and
+    ``show`` say where the best step has none."""
     also: tuple[str, ...] = ()
-    """Further providers whose jobs it reads; ``--format`` takes their names too."""
+    """Further providers whose jobs it reads, as OpenAI's reads ``azure``: a job's ``provider`` is the
+    source's name or one of these. ``--format`` takes these names too."""
     files_of_a_run: tuple[str, ...] = ()
     """Names of files that name no run, and of which every run has its own: two in two folders are of two."""
 
