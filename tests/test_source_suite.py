@@ -320,8 +320,24 @@ BROKEN: dict[str, list[Source | SourceExample]] = {
 SEEN_BY = (AssertionError, pytest.fail.Exception, TuneledgerError, TypeError, json.JSONDecodeError)
 
 
+def demanding(document: Document, hints: Hints) -> Iterator[Job]:
+    """What reads a run rightly, and refuses a row without its loss."""
+    for job in read(document, hints):
+        if any("loss" not in checkpoint.metrics.named_values() for checkpoint in job.checkpoints):
+            raise InvalidPayload(source=document.name, field="loss", reason="is required, but absent")
+        yield job
+
+
+SPAN = Document("run.json", FILES[1].data.replace(b'"log"', b'"span": [0.5, 1.5], "log"'), "/runs/run.json")
+
+
 @pytest.fixture(
-    params=[SourceExample(RIGHT, FILES), SourceExample(LINES, LOG, NAMED)], ids=["files", "lines"]
+    params=[
+        SourceExample(RIGHT, FILES),
+        SourceExample(LINES, LOG, NAMED),
+        SourceExample(replace(RIGHT, read=demanding), (SPAN,)),
+    ],
+    ids=["files", "lines", "demanding"],
 )
 def right(request: pytest.FixtureRequest, installed: Callable[[str, object], None]) -> SourceExample:
     """Sources that keep every promise."""
