@@ -109,6 +109,34 @@ def test_sqlite_seeks_what_is_asked_of_many_jobs(sqlite_url: str, *, analyzed: b
 
 
 @pytest.mark.parametrize("analyzed", [False, True])
+def test_postgresql_seeks_what_is_asked_of_many_jobs(postgres_url: str, *, analyzed: bool) -> None:
+    """Latest and best of jobs cost these jobs, not the archive, before statistics and after."""
+    jobs = [f"job-{number}" for number in range(30)]
+    with Archive(postgres_url, durable=False) as archive:
+        steps = [checkpoint(step, NAMES[:2]) for step in range(400)]
+        for job_id in jobs:
+            archive.save(Job(job_id=job_id, provider="p", checkpoints=steps))
+        if analyzed:
+            with archive.engine.begin() as connection:
+                for table in ("checkpoints", "metrics", "job_metrics"):
+                    connection.execute(text(f"ANALYZE tuneledger.{table}"))
+        with archive.read() as repository:
+            # As the planner sees large tables: reading one whole is cheap, shared among several processes.
+            for setting in ("min_parallel_table_scan_size", "parallel_setup_cost", "parallel_tuple_cost"):
+                repository._connection.exec_driver_sql(f"SET LOCAL {setting} = 0")
+            for ask in (
+                lambda: repository.latest_checkpoints(jobs[:20]),
+                lambda: repository.best_checkpoints(NAMES[0], job_ids=jobs[:20]),
+            ):
+                found = noted(repository, ask)
+                assert found
+                for read in found:
+                    told = "\n".join(row[0] for row in plan(repository, *read, "EXPLAIN"))
+                    assert "Seq Scan on checkpoints" not in told
+                    assert "Seq Scan on metrics" not in told
+
+
+@pytest.mark.parametrize("analyzed", [False, True])
 def test_postgresql_seeks_each_bucket_once(postgres_url: str, *, analyzed: bool) -> None:
     """A thinned-out curve costs a few seeks a point, before the table's first statistics and after."""
     points = 50
