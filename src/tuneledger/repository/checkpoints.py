@@ -130,8 +130,8 @@ _AT_PAIRS_CITUS = _ONE_A_JOB.join(
     _asked,
     and_(_asked.c.job_key == CheckpointRow.job_key, _asked.c.step_number == CheckpointRow.step_number),
 )
-# Without statistics, or with those of a table that grows, it would join these by reading all checkpoints there
-# are. Queries that it does not take apart (``OFFSET 0``) seek each; Citus takes none of several jobs.
+# It would join these to a large table by reading it whole. Queries that it does not take apart (``OFFSET 0``)
+# seek each; Citus takes none of several jobs.
 _checkpoint = (
     select(CheckpointRow)
     .where(CheckpointRow.job_key == _asked.c.job_key, CheckpointRow.step_number == _asked.c.step_number)
