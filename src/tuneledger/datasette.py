@@ -14,6 +14,7 @@ from tuneledger.loopback import AnsweringOwnNames
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from tuneledger.engine import Location
 
@@ -33,6 +34,15 @@ def application(location: Location) -> Any:
     The database is called ``archive``, whatever the file is: the metadata's links say so. Raises
     `InvalidArgument` where there is no file and `ExtraMissing` without the extra ``datasette``.
     """
+    path, app, database = _needed(location)
+    described = (resources.files("tuneledger.dashboards") / "datasette/metadata.json").read_text("utf-8")
+    served = app.Datasette([], metadata=json.loads(described), settings=_SETTINGS)
+    served.add_database(database.Database(served, path=str(path), is_mutable=True), name="archive")
+    return served.app()
+
+
+def _needed(location: Location) -> tuple[Path, Any, Any]:
+    """Give the file and Datasette's modules, or raise what `application` says."""
     path = location.path
     if path is None or not path.is_file():
         raise InvalidArgument(
@@ -44,10 +54,7 @@ def application(location: Location) -> Any:
         import_module("datasette_dashboards")
     except ModuleNotFoundError:
         raise ExtraMissing("datasette") from None
-    described = (resources.files("tuneledger.dashboards") / "datasette/metadata.json").read_text("utf-8")
-    served = app.Datasette([], metadata=json.loads(described), settings=_SETTINGS)
-    served.add_database(database.Database(served, path=str(path), is_mutable=True), name="archive")
-    return served.app()
+    return path, app, database
 
 
 def serve(location: Location, *, host: str, port: int, ready: Callable[[], None]) -> None:
@@ -55,6 +62,7 @@ def serve(location: Location, *, host: str, port: int, ready: Callable[[], None]
 
     ``ready`` is called when nothing is missing for it.
     """
+    _needed(location)
+    ready()  # before anything is opened, for it may raise
     made = AnsweringOwnNames(application(location), host=host)
-    ready()
     import_module("uvicorn").run(made, host=host, port=port, log_level="warning", lifespan="on")
