@@ -200,16 +200,21 @@ def test_session_that_is_ended(postgres_url: str, administrator: psycopg.Connect
         assert archive.save(some_job(steps=steps)).created
 
 
-def test_retry_after_a_lost_session(postgres_url: str, administrator: psycopg.Connection) -> None:
-    """A save whose session is ended once is repeated by itself, and so is a deadlock's loser."""
-    administrator.execute("""
+def end_the_session_first(administrator: psycopg.Connection, at: str) -> None:
+    """Lets the first try of a write lose its session there, the next ones a deadlock, and later ones pass."""
+    administrator.execute(f"""
         CREATE SEQUENCE tries;
         CREATE FUNCTION die() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
             IF nextval('tuneledger.tries') = 1 THEN PERFORM pg_terminate_backend(pg_backend_pid()); END IF;
             IF nextval('tuneledger.tries') < 5 THEN RAISE EXCEPTION 'x' USING ERRCODE = '40P01'; END IF;
             RETURN NEW; END $$;
-        CREATE TRIGGER die BEFORE INSERT ON jobs FOR EACH ROW EXECUTE FUNCTION die();
+        CREATE TRIGGER die {at} FOR EACH ROW EXECUTE FUNCTION die();
     """)
+
+
+def test_retry_after_a_lost_session(postgres_url: str, administrator: psycopg.Connection) -> None:
+    """A save whose session is ended once is repeated by itself, and so is a deadlock's loser."""
+    end_the_session_first(administrator, "BEFORE INSERT ON jobs")
     with Archive(postgres_url) as archive:
         assert archive.save(some_job()).created
         assert archive.append("job", some_job(first=4).checkpoints).added == 3
@@ -222,14 +227,7 @@ def test_an_append_is_repeated(
 
     The pool is told of the session that ended: it would log what the driver says of it.
     """
-    administrator.execute("""
-        CREATE SEQUENCE tries;
-        CREATE FUNCTION die() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-            IF nextval('tuneledger.tries') = 1 THEN PERFORM pg_terminate_backend(pg_backend_pid()); END IF;
-            IF nextval('tuneledger.tries') < 5 THEN RAISE EXCEPTION 'x' USING ERRCODE = '40P01'; END IF;
-            RETURN NULL; END $$;
-        CREATE TRIGGER die AFTER UPDATE ON job_digests FOR EACH ROW EXECUTE FUNCTION die();
-    """)
+    end_the_session_first(administrator, "AFTER UPDATE ON job_digests")
     with Archive(postgres_url) as archive:
         archive.save(some_job())
         assert archive.append("job", some_job(first=4, steps=1).checkpoints).added == 1

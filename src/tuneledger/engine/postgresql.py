@@ -174,7 +174,7 @@ def in_one_trip(engine: Engine, statement: str, parameters: Mapping[str, Any]) -
             sent = cursor.execute("; ".join((*whole.beginning, statement, "COMMIT")), parameters)
             if engine.dialect.is_async:
                 await_(sent)
-        except Exception as error:
+        except Exception as error:  # whatever it was, raised again: the pool is told where the session ended
             if driver.closed:
                 lent.invalidate(error)
             raise

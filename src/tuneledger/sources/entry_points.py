@@ -44,7 +44,7 @@ def _loaded(entry: EntryPoint, others: Sequence[Source]) -> Source:
     named = f"the entry point {entry.name!r} ({entry.value}){package}"
     try:
         source = entry.load()
-    except Exception as error:
+    except Exception as error:  # it runs what others wrote, which may raise anything
         reason = f"cannot be loaded: {type(error).__name__}: {shortened(error)}"
         raise InvalidArgument(f"{named} {reason}") from error
     if not isinstance(source, Source):

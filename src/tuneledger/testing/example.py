@@ -51,6 +51,7 @@ class OfSource:
     @pytest.fixture
     def example(self) -> SourceExample:
         """Give the source that is to prove itself, with its records."""
+        # There is no source to prove but the one that overrides this.
         raise NotImplementedError("override the fixture `example`")
 
 
